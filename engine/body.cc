@@ -1,0 +1,78 @@
+#include "engine/body.h"
+
+#include <cstring>
+#include <utility>
+
+#include "engine/session/core.h"
+
+namespace ferry {
+
+body::body(std::span<const std::byte> bytes, std::shared_ptr<body_owner> owner,
+           std::uint32_t id) noexcept
+    : data_(bytes.data()), size_(bytes.size()), owner_(std::move(owner)), body_id_(id) {}
+
+body body::tiny(std::span<const std::byte> bytes) noexcept {
+  FERRY_CHECK(bytes.size() <= tiny_bytes);
+  body small;
+  small.size_ = bytes.size();
+  if (!bytes.empty()) std::memcpy(small.tiny_, bytes.data(), bytes.size());
+  return small;
+}
+
+body::body(body&& other) noexcept
+    : data_(other.data_), size_(std::exchange(other.size_, 0)), owner_(std::move(other.owner_)),
+      body_id_(std::exchange(other.body_id_, 0)) {
+  if (!owner_) std::memcpy(tiny_, other.tiny_, size_);
+}
+
+body& body::operator=(body&& other) noexcept {
+  if (this != &other) {
+    drop();
+    data_ = other.data_;
+    size_ = std::exchange(other.size_, 0);
+    owner_ = std::move(other.owner_);
+    body_id_ = std::exchange(other.body_id_, 0);
+    if (!owner_) std::memcpy(tiny_, other.tiny_, size_);
+  }
+  return *this;
+}
+
+void body::drop() noexcept {
+  if (owner_) {
+    owner_->give_back(data_, body_id_);
+    owner_.reset();
+  }
+  size_ = 0;
+  body_id_ = 0;
+}
+
+loan::loan(loan&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)),
+      core_(std::move(other.core_)), block_(other.block_),
+      body_id_(std::exchange(other.body_id_, 0)) {}
+
+loan& loan::operator=(loan&& other) noexcept {
+  if (this != &other) {
+    drop();
+    data_ = std::exchange(other.data_, nullptr);
+    size_ = std::exchange(other.size_, 0);
+    core_ = std::move(other.core_);
+    block_ = other.block_;
+    body_id_ = std::exchange(other.body_id_, 0);
+  }
+  return *this;
+}
+
+void loan::drop() noexcept {
+  if (core_) {
+    core_->release(*this);
+    core_.reset();
+  }
+}
+
+void loan::shrink(std::size_t size_bytes) noexcept {
+  FERRY_CHECK(size_bytes <= size_);
+  size_ = size_bytes;
+}
+
+}  // namespace ferry

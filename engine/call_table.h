@@ -1,0 +1,84 @@
+// The calls in flight of one client: from a call id to what waits for its answer.
+// Units     slots; an id is a generation and a slot, never 0, not reused within 2^48 calls of a slot.
+// Threads   any; lock-free. Of several threads that end one call, exactly one gets its completion.
+// Memory    all slots are made at the start; their pages are touched only as deep as calls overlap.
+// Source    engine/README.md, "Calls".
+#pragma once
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <optional>
+
+#include "engine/completion.h"
+
+namespace ferry {
+
+class call_table {
+ public:
+  using clock = std::chrono::steady_clock;
+
+  explicit call_table(std::uint32_t capacity);
+
+  // Enters a call and takes its completion; nullopt, with `done` untouched, when `capacity` calls
+  // are in flight.
+  std::optional<std::uint64_t> begin(completion& done, clock::time_point deadline);
+  // Takes the call out. False: the id is unknown, or somebody else ended it.
+  bool end(std::uint64_t id, completion& done);
+
+  // Ends every call whose deadline has passed, or every call; hands each completion to `each`.
+  template <class Each>
+  void end_expired(clock::time_point now, Each&& each) {
+    sweep(&now, each);
+  }
+  template <class Each>
+  void end_all(Each&& each) {
+    sweep(nullptr, each);
+  }
+
+  // No deadline lies before this one; it may be earlier than the earliest.
+  clock::time_point next_deadline() const noexcept {
+    return clock::time_point(clock::duration(earliest_.load(std::memory_order_relaxed)));
+  }
+  std::uint32_t in_flight() const noexcept;  // counted anew at each call: for statistics
+
+ private:
+  struct alignas(64) slot {
+    std::atomic<std::uint64_t> id{0};  // 0 = not in flight
+    std::uint64_t generation = 0;
+    std::atomic<std::int64_t> deadline{0};
+    std::atomic<std::uint32_t> next{0};  // in the free list: index + 1
+    completion done;
+  };
+  static constexpr std::uint64_t index_bits = 16;
+
+  void push_free(std::uint32_t index) noexcept;
+  void note_deadline(std::int64_t deadline) noexcept;
+
+  template <class Each>
+  void sweep(const clock::time_point* now, Each&& each) {
+    constexpr auto never = clock::time_point::max().time_since_epoch().count();
+    if (now != nullptr) earliest_.store(never, std::memory_order_relaxed);
+    const std::uint32_t used = high_water_.load(std::memory_order_acquire);
+    for (std::uint32_t index = 0; index < used; ++index) {
+      // acquire: pairs with the release store of the id in begin(); the deadline is there.
+      const std::uint64_t id = slots_[index].id.load(std::memory_order_acquire);
+      if (id == 0) continue;
+      const std::int64_t deadline = slots_[index].deadline.load(std::memory_order_relaxed);
+      if (now != nullptr && deadline > now->time_since_epoch().count()) {
+        note_deadline(deadline);
+        continue;
+      }
+      completion done;
+      if (end(id, done)) each(std::move(done));
+    }
+  }
+
+  std::uint32_t capacity_;
+  std::unique_ptr<slot[]> slots_;
+  std::atomic<std::uint32_t> high_water_{0};  // slots ever used
+  // Free slots, last used first: index + 1 in the low half, a counter against ABA in the high half.
+  alignas(pad_bytes) std::atomic<std::uint64_t> free_{0};
+  std::atomic<std::int64_t> earliest_;
+};
+
+}  // namespace ferry

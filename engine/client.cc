@@ -1,0 +1,434 @@
+#include "engine/client.h"
+
+#include <fmt/format.h>
+
+#include <mutex>
+#include <shared_mutex>
+#include <unordered_map>
+
+#include "engine/call_table.h"
+#include "engine/driver.h"
+#include "engine/session/session.h"
+
+namespace ferry {
+namespace {
+
+using clock = std::chrono::steady_clock;
+
+constexpr std::size_t poll_batch = 64;        // answers handled between two looks at anything else
+constexpr auto retry_pause = std::chrono::microseconds(50);  // when another thread drives
+
+clock::time_point after(std::chrono::nanoseconds timeout) {
+  if (timeout == std::chrono::nanoseconds::max()) return clock::time_point::max();
+  const auto now = clock::now();
+  if (timeout > clock::time_point::max() - now) return clock::time_point::max();
+  return now + std::max(timeout, std::chrono::nanoseconds::zero());
+}
+
+std::optional<clock::time_point> bound(clock::time_point deadline) {
+  if (deadline == clock::time_point::max()) return std::nullopt;
+  return deadline;
+}
+
+struct name_hash {
+  using is_transparent = void;
+  std::size_t operator()(std::string_view name) const noexcept {
+    return std::hash<std::string_view>{}(name);
+  }
+};
+
+}  // namespace
+
+class client::impl {
+ public:
+  impl(std::unique_ptr<session> session, client_options options)
+      : options_(std::move(options)), session_(std::move(session)), core_(session_->core()),
+        calls_(options_.max_calls) {}
+
+  ~impl() {
+    closed_.store(true, std::memory_order_relaxed);
+    core_.close();
+    // Nobody else may use a client that is being destroyed, so the wheel is free.
+    if (driver_.try_take()) {
+      end_all();
+      driver_.leave();
+    }
+  }
+
+  // Starts a call; the completion is gone afterwards, whether it started or not. `Argument`:
+  // std::span<const std::byte> or ferry::loan&. `watched`: the deadline for the table to watch.
+  template <class Argument>
+  result<std::uint64_t, call_error> start(record_fields fields, Argument&& argument,
+                                          completion done, clock::time_point watched,
+                                          std::chrono::nanoseconds timeout, bool wait_for_room) {
+    if constexpr (std::is_same_v<std::decay_t<Argument>, std::span<const std::byte>>) {
+      if (argument.size() > core_.options().inline_limit) {
+        auto copy = core_.borrow(argument.size());
+        if (!copy) return refusal(copy.error());
+        std::memcpy(copy->data(), argument.data(), argument.size());
+        return start(fields, *copy, std::move(done), watched, timeout, wait_for_room);
+      }
+    }
+    auto id = calls_.begin(done, watched);
+    if (!id && wait_for_room) {
+      if (auto room = drive_until(after(timeout), [&] {
+            id = calls_.begin(done, watched);
+            return id.has_value();
+          }); !room) {
+        return refusal(room.error());
+      }
+    }
+    if (!id) {
+      return call_error{errc::overloaded,
+                        fmt::format("{} calls are in flight, as many as max_calls allows",
+                                    options_.max_calls), false};
+    }
+    fields.call = *id;
+    fields.deadline_ns = timeout == std::chrono::nanoseconds::max()
+                             ? 0
+                             : static_cast<std::uint64_t>(std::max<std::int64_t>(timeout.count(), 1));
+    auto sent = core_.send(fields, argument);
+    if (!sent && sent.error().code == errc::full && wait_for_room) {
+      // The ring is full: reading answers is what makes room.
+      auto room = drive_until(after(timeout), [&] {
+        sent = core_.send(fields, argument);
+        return sent || sent.error().code != errc::full;
+      });
+      if (!room) sent = room.error();
+    }
+    if (!sent) {
+      completion mine;
+      // False: the session ended meanwhile, and with it this call; its completion has run or runs.
+      if (!calls_.end(*id, mine)) return *id;
+      return refusal(sent.error());
+    }
+    return *id;
+  }
+
+  call_result wait_for(std::uint64_t id, follower& me, std::optional<call_result>& outcome,
+                       clock::time_point deadline) {
+    while (!me.arrived()) {
+      if (driver_.try_take()) {
+        drive_until_arrived(me, deadline);
+        leave();
+      } else {
+        driver_.follow(me, bound(deadline));
+      }
+      if (!me.arrived() && deadline != clock::time_point::max() && clock::now() >= deadline) {
+        completion mine;
+        if (calls_.end(id, mine)) return timed_out();
+        // Somebody is just completing it: the outcome is a few instructions away.
+        while (!me.arrived()) cpu_pause();
+      }
+    }
+    return std::move(*outcome);
+  }
+
+  template <class Argument>
+  call_result call(record_fields fields, Argument&& argument, call_options options,
+                   std::uint32_t* function = nullptr) {
+    if (driver_.mine()) {
+      return call_error{errc::invalid_request,
+                        "a callback must not wait for another call: use call_async", false};
+    }
+    const auto timeout = options.timeout.value_or(options_.timeout);
+    follower me;
+    std::optional<call_result> outcome;
+    struct landing {
+      follower* me;
+      std::optional<call_result>* outcome;
+      std::uint32_t* function;
+      void operator()(const record_fields* answer, call_result&& result) {
+        if (function != nullptr && answer != nullptr) *function = answer->function;
+        outcome->emplace(std::move(result));
+        me->arrive();
+      }
+    };
+    // The waiting thread watches its own deadline, not the table: so the clock is read only once the
+    // call is under way, while the worker works.
+    auto id = start(fields, argument, completion(landing{&me, &outcome, function}),
+                    clock::time_point::max(), timeout, options.wait_for_room);
+    if (!id) return std::move(id).error();
+    return wait_for(*id, me, outcome, after(timeout));
+  }
+
+  result<std::size_t, call_error> run_once(std::chrono::nanoseconds timeout) {
+    if (driver_.mine()) return call_error{errc::invalid_request, "run_once inside a callback", false};
+    const auto deadline = after(timeout);
+    follower me;
+    while (!driver_.try_take()) {
+      if (timeout <= timeout.zero()) return std::size_t{0};
+      driver_.follow(me, bound(deadline));
+      if (deadline != clock::time_point::max() && clock::now() >= deadline) return std::size_t{0};
+    }
+    const std::uint64_t before = ended_;
+    for (;;) {
+      turn();
+      if (ended_ != before || core_.over()) break;
+      const auto until = std::min(deadline, calls_.next_deadline());
+      const woke how = session_->wait(bound(until));
+      if (how == woke::timeout) {
+        turn();
+        if (clock::now() >= deadline) break;
+      }
+    }
+    const std::uint64_t count = ended_ - before;
+    leave();
+    if (count == 0 && core_.over()) return over_error(false);
+    return static_cast<std::size_t>(count);
+  }
+
+  int fd() {
+    pollable_.store(true, std::memory_order_relaxed);
+    if (driver_.try_take()) leave();  // arms
+    return session_->waker().fd();
+  }
+
+  result<function_id, call_error> function(std::string_view name, call_options options) {
+    {
+      const std::shared_lock guard(names_mutex_);
+      if (const auto known = names_.find(name); known != names_.end()) return known->second;
+    }
+    if (name.empty()) return call_error{errc::invalid_request, "a function has no empty name", false};
+    record_fields fields;
+    fields.kind = record_kind::resolve;
+    std::uint32_t number = 0;
+    const auto bytes = std::as_bytes(std::span(name));
+    if (bytes.size() > core_.options().inline_limit) {
+      return call_error{errc::function_not_found, "a function name of that length", false};
+    }
+    auto answer = call(fields, std::span<const std::byte>(bytes), options, &number);
+    if (!answer) return std::move(answer).error();
+    const std::unique_lock guard(names_mutex_);
+    return names_.try_emplace(std::string(name), function_id{number}).first->second;
+  }
+
+  call_error over_error(bool maybe_executed) const {
+    call_error why = core_.failure();
+    // To a caller every end but its own close() is a worker that is not there any more.
+    if (!closed_.load(std::memory_order_relaxed) && why.code != errc::unavailable) {
+      why = {errc::unavailable, "the session ended: " + why.message(), false};
+    }
+    why.maybe_executed = maybe_executed;
+    return why;
+  }
+
+  client_options options_;
+  std::unique_ptr<session> session_;
+  session_core& core_;
+  call_table calls_;
+  driver driver_;
+  std::atomic<std::uint64_t> stale_{0};
+  std::atomic<bool> closed_{false};  // by this side
+
+ private:
+  static call_result timed_out() {
+    return call_error{errc::timeout, "no answer before the deadline", true};
+  }
+
+  // --- driving: only with the wheel in hand -----------------------------------------------------
+  void turn() {
+    session_->poll([this](const record_fields& fields, body&& content) {
+      land(fields, std::move(content));
+    }, poll_batch);
+    core_.collect_returns();
+    expire();
+    if (core_.over()) end_all();
+  }
+
+  void land(const record_fields& fields, body&& content) {
+    completion done;
+    if (fields.kind == record_kind::call || fields.kind == record_kind::resolve) {
+      return core_.fail(errc::corrupt, "the worker sent a call to its host");
+    }
+    if (!calls_.end(fields.call, done)) {
+      stale_.fetch_add(1, std::memory_order_relaxed);  // it ended by its deadline, or never was
+      return;
+    }
+    ++ended_;
+    if (fields.kind == record_kind::failure) {
+      const errc code = fields.code == 0 ? errc::internal : static_cast<errc>(fields.code);
+      done(&fields, call_error{code, std::string(content.text()), true});
+    } else {
+      done(&fields, std::move(content));
+    }
+  }
+
+  void expire() {
+    const auto next = calls_.next_deadline();
+    if (next == clock::time_point::max()) return;
+    const auto now = clock::now();
+    if (now < next) return;
+    calls_.end_expired(now, [this](completion&& done) {
+      ++ended_;
+      done(nullptr, timed_out());
+    });
+  }
+
+  void end_all() {
+    calls_.end_all([this](completion&& done) {
+      ++ended_;
+      done(nullptr, over_error(true));
+    });
+  }
+
+  void drive_until_arrived(follower& me, clock::time_point deadline) {
+    for (;;) {
+      const std::size_t landed = session_->poll([this](const record_fields& fields, body&& content) {
+        land(fields, std::move(content));
+      }, poll_batch);
+      if (me.arrived()) return;
+      if (core_.over()) return end_all();
+      if (landed != 0 && ++turns_ % 64 != 0) continue;
+      expire();
+      const auto until = std::min(deadline, calls_.next_deadline());
+      if (session_->wait(bound(until)) == woke::timeout) {
+        expire();
+        if (me.arrived() || clock::now() >= deadline) return;
+      }
+    }
+  }
+
+  void leave() {
+    if (pollable_.load(std::memory_order_relaxed)) {
+      // The host sleeps in its own poll: the descriptor has to wake it for news and deadlines.
+      const auto next = calls_.next_deadline();
+      (void)session_->waker().set_timer(bound(next));
+      session_->arm();
+    }
+    driver_.leave();
+  }
+
+  // Drives, or waits while another thread does, until `ready` says so.
+  template <class Ready>
+  result<void> drive_until(clock::time_point deadline, Ready&& ready) {
+    if (driver_.mine()) return error{errc::full, 0, "no room, and a callback cannot wait for it"};
+    const condition there{[](void* check) { return (*static_cast<Ready*>(check))(); }, &ready};
+    for (;;) {
+      if (driver_.try_take()) {
+        turn();
+        const bool done = there() || session_->wait(bound(deadline), true, there) == woke::condition;
+        leave();
+        if (done) return {};
+      } else {
+        follower me;
+        driver_.follow(me, clock::now() + retry_pause);
+        if (there()) return {};
+      }
+      if (core_.over()) return error{errc::closed, 0, "the session is over"};
+      if (deadline != clock::time_point::max() && clock::now() >= deadline) {
+        return error{errc::timeout, 0, "no room before the deadline"};
+      }
+    }
+  }
+
+  // Why a call could not be started, in a caller's terms.
+  call_error refusal(const error& why) const {
+    if (core_.over()) return over_error(false);
+    switch (why.code) {
+      case errc::full:
+      case errc::no_memory:
+      case errc::limit: return {errc::overloaded, why.message(), false};
+      case errc::bad_argument: return {errc::invalid_request, why.message(), false};
+      default: return {why.code, why.message(), false};
+    }
+  }
+
+  std::uint64_t ended_ = 0;  // calls; by the driver
+  std::uint32_t turns_ = 0;
+  std::atomic<bool> pollable_{false};
+  std::shared_mutex names_mutex_;
+  std::unordered_map<std::string, function_id, name_hash, std::equal_to<>> names_;
+};
+
+client::client(std::unique_ptr<impl> state) noexcept : impl_(std::move(state)) {}
+client::client(client&&) noexcept = default;
+client& client::operator=(client&&) noexcept = default;
+client::~client() = default;
+
+result<client, call_error> client::attach(unique_fd socket, client_options options) {
+  if (options.max_calls == 0 || options.max_calls > 65535) {
+    return call_error{errc::bad_argument, "max_calls must be between 1 and 65535", false};
+  }
+  auto opened = session::open(std::move(socket), session_role::host, options.session);
+  if (!opened) return std::move(opened).error();
+  return client(std::make_unique<impl>(std::move(*opened), std::move(options)));
+}
+
+result<function_id, call_error> client::function(std::string_view name, call_options options) {
+  return impl_->function(name, options);
+}
+
+result<ferry::loan> client::loan(std::uint64_t size_bytes) { return impl_->core_.borrow(size_bytes); }
+
+namespace {
+record_fields call_of(function_id function) {
+  record_fields fields;
+  fields.kind = record_kind::call;
+  fields.function = function.value;
+  return fields;
+}
+}  // namespace
+
+call_result client::call(function_id function, std::span<const std::byte> argument,
+                         call_options options) {
+  return impl_->call(call_of(function), argument, options);
+}
+call_result client::call(function_id function, ferry::loan argument, call_options options) {
+  return impl_->call(call_of(function), argument, options);
+}
+call_result client::call(std::string_view function, std::span<const std::byte> argument,
+                         call_options options) {
+  const auto id = impl_->function(function, options);
+  if (!id) return id.error();
+  return impl_->call(call_of(*id), argument, options);
+}
+call_result client::call(std::string_view function, ferry::loan argument, call_options options) {
+  const auto id = impl_->function(function, options);
+  if (!id) return id.error();
+  return impl_->call(call_of(*id), argument, options);
+}
+
+result<void, call_error> client::start(function_id function, std::span<const std::byte> argument,
+                                       completion done, call_options options) {
+  const auto timeout = options.timeout.value_or(impl_->options_.timeout);
+  auto id = impl_->start(call_of(function), argument, std::move(done), after(timeout), timeout,
+                         options.wait_for_room);
+  if (!id) return std::move(id).error();
+  return {};
+}
+result<void, call_error> client::start(function_id function, ferry::loan argument, completion done,
+                                       call_options options) {
+  const auto timeout = options.timeout.value_or(impl_->options_.timeout);
+  auto id = impl_->start(call_of(function), argument, std::move(done), after(timeout), timeout,
+                         options.wait_for_room);
+  if (!id) return std::move(id).error();
+  return {};
+}
+
+result<std::size_t, call_error> client::run_once(std::chrono::nanoseconds timeout) {
+  return impl_->run_once(timeout);
+}
+int client::fd() { return impl_->fd(); }
+void client::close() noexcept {
+  impl_->closed_.store(true, std::memory_order_relaxed);
+  impl_->core_.close();
+}
+bool client::connected() const noexcept { return !impl_->core_.over(); }
+std::uint32_t client::worker_pid() const noexcept { return impl_->core_.peer_pid(); }
+const char* client::reactor_name() const noexcept {
+  return impl_->session_->waker().kind() == reactor_kind::io_uring ? "io_uring" : "epoll";
+}
+void client::trim() { impl_->core_.trim(true); }
+
+client_stats client::stats() const {
+  client_stats out{};
+  out.calls_in_flight = impl_->calls_.in_flight();
+  out.bodies_lent = impl_->core_.lent().outstanding();
+  out.bytes_lent = impl_->core_.lent().outstanding_bytes();
+  out.arena_bytes = impl_->core_.arena().stats().reserved_bytes;
+  out.stale_answers = impl_->stale_.load(std::memory_order_relaxed);
+  return out;
+}
+
+}  // namespace ferry

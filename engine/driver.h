@@ -1,0 +1,64 @@
+// Who drives a session: one thread at a time reads and waits for all; the others sleep until their
+// own answer has come or the wheel is free.
+// Threads   any. Uncontended, taking and leaving the wheel costs one atomic exchange each.
+// Lifetime  a follower lives on its thread's stack, linked only while that thread is in follow().
+// Source    engine/README.md, "Driving".
+#pragma once
+#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <optional>
+
+namespace ferry {
+
+// One blocked thread. `arrived` is set by whoever completes what it waits for.
+class follower {
+ public:
+  bool arrived() const noexcept {
+    // acquire: pairs with the release in arrive(); the outcome is written.
+    return state_.load(std::memory_order_acquire) == has_arrived;
+  }
+  // The waiting thread may return and end this object as soon as the state is stored.
+  void arrive() noexcept;
+
+ private:
+  friend class driver;
+  enum : std::uint32_t { waiting = 0, sleeping = 1, promoted = 2, has_arrived = 3 };
+  std::atomic<std::uint32_t> state_{waiting};
+  follower* next_ = nullptr;  // in driver::first_, under its mutex
+};
+
+class driver {
+ public:
+  using clock = std::chrono::steady_clock;
+
+  bool try_take() noexcept {
+    bool taken = false;
+    // acquire: pairs with the release of the last driver; what it did to the session is done.
+    if (!taken_.compare_exchange_strong(taken, true, std::memory_order_acquire)) return false;
+    owner_.store(self(), std::memory_order_relaxed);
+    return true;
+  }
+  // Leaves the wheel and wakes one follower, if any, to take it.
+  void leave() noexcept;
+  // True on the thread that drives: inside a callback. It must not wait for an answer.
+  bool mine() const noexcept { return owner_.load(std::memory_order_relaxed) == self(); }
+
+  // Sleeps until `me` has arrived, the wheel may be free, or the deadline has passed.
+  void follow(follower& me, std::optional<clock::time_point> deadline);
+
+ private:
+  static const void* self() noexcept {
+    static thread_local const char here = 0;
+    return &here;
+  }
+  void unlink(follower& me);
+
+  std::atomic<bool> taken_{false};
+  std::atomic<const void*> owner_{nullptr};
+  std::atomic<std::uint32_t> followers_{0};  // linked or about to be
+  std::mutex mutex_;
+  follower* first_ = nullptr;
+};
+
+}  // namespace ferry

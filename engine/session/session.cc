@@ -1,0 +1,340 @@
+#include "engine/session/session.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cstring>
+
+#include "engine/cpu.h"
+#include "engine/futex.h"
+#include "shm/socket.h"
+
+namespace ferry {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+// A sleeper waits on the bell for this long, then moves to the reactor, which also sees the socket:
+// the longest that a peer's death can go unnoticed. Longer than a scheduler tick, since a shorter
+// timer has to be programmed for every sleep, which costs a third of a round trip on one core.
+constexpr auto bell_slice = 20ms;
+
+// A spinner looks at the socket this often.
+constexpr auto spin_socket_look = 1ms;
+
+// A gap of this length between two looks at the clock means that the spinner was not running.
+constexpr auto preemption_gap = 100us;
+
+constexpr std::uint64_t socket_token = 1;
+
+std::uint32_t id_of_segment(const record_fields& fields) { return fields.body_segment; }
+
+}  // namespace
+
+class peer_memory final : public body_owner {
+ public:
+  peer_memory(std::uint32_t segment_id, peer_segment mapped, std::shared_ptr<session_core> core)
+      : id(segment_id), segment(std::move(mapped)), core_(std::move(core)) {}
+  void give_back(const std::byte*, std::uint32_t returned) noexcept override {
+    core_->return_body(returned);
+  }
+
+  const std::uint32_t id;
+  const peer_segment segment;
+
+ private:
+  std::shared_ptr<session_core> core_;
+};
+
+session::session(std::shared_ptr<session_core> core, std::unique_ptr<reactor> waker)
+    : core_(std::move(core)), waker_(std::move(waker)),
+      records_(core_->peer_ring(), core_->mine().records_read, core_->peer_key()),
+      sleeper_(core_->mine().sleep, core_->theirs().sleep),
+      policy_(core_->options().wait.spin_limit.count()) {}
+
+session::~session() {
+  core_->close();
+  waker_->unwatch(core_->socket());
+}
+
+result<std::unique_ptr<session>, call_error> session::open(unique_fd socket, session_role role,
+                                                           const session_options& options) {
+  auto waker = reactor::create(options.reactor);
+  if (!waker) return call_error{waker.error().code, waker.error().message(), false};
+  auto core = session_core::open(std::move(socket), role, options);
+  if (!core) return std::move(core).error();
+  if (auto watched = (*waker)->watch((*core)->socket(), socket_token); !watched) {
+    return call_error{watched.error().code, watched.error().message(), false};
+  }
+  return std::make_unique<session>(std::move(*core), std::move(*waker));
+}
+
+// --- reading ------------------------------------------------------------------------------------
+
+bool session::next(record_fields& fields, body& content) {
+  for (;;) {
+    const auto popped =
+        records_.try_pop([&](const record_fields& seen, std::span<const std::byte> bytes) {
+          fields = seen;
+          content = core_->snapshot(bytes);
+        });
+    if (!popped) {
+      if (popped.error().code == errc::corrupt) {
+        spoil(popped.error().what);
+      } else if (peer_gone_) {
+        // Only now: what the peer published before its end has been delivered.
+        if (said_bye_) {
+          core_->fail(errc::closed, "the peer closed the session");
+        } else {
+          core_->fail(errc::unavailable, "the peer died");
+        }
+      }
+      return false;
+    }
+    if (records_.owes_room()) owe_nothing();
+    switch (fields.kind) {
+      case record_kind::retire: retire(id_of_segment(fields)); continue;
+      case record_kind::call:
+      case record_kind::reply:
+      case record_kind::failure:
+      case record_kind::resolve:
+        if (id_of_segment(fields) != 0 && !find_body(fields, content)) return false;
+        return true;
+      case record_kind::pad: break;
+    }
+    spoil("a record of an unknown kind");
+    return false;
+  }
+}
+
+bool session::find_body(const record_fields& fields, body& content) {
+  if (fields.body_id == 0 || fields.inline_size != 0) {
+    spoil("a body reference that contradicts itself");
+    return false;
+  }
+  std::span<const std::byte> bytes;
+  auto owner = memory_of(fields.body_segment, bytes);
+  if (!owner) {
+    // A segment is sent before the first record that points into it: it must be there by now.
+    serve_socket();
+    owner = memory_of(fields.body_segment, bytes);
+  }
+  if (!owner) {
+    if (!core_->over()) spoil("a body in a segment that was never sent");
+    return false;
+  }
+  if (fields.body_offset > bytes.size() || fields.body_size > bytes.size() - fields.body_offset) {
+    spoil("a body that reaches past its segment");
+    return false;
+  }
+  content = body(bytes.subspan(fields.body_offset, fields.body_size), std::move(owner),
+                 fields.body_id);
+  return true;
+}
+
+std::shared_ptr<body_owner> session::memory_of(std::uint32_t segment,
+                                               std::span<const std::byte>& bytes) {
+  for (auto it = memories_.rbegin(); it != memories_.rend(); ++it) {
+    if ((*it)->id == segment) {
+      bytes = (*it)->segment.bytes();
+      return *it;
+    }
+  }
+  return nullptr;
+}
+
+void session::add_segment(std::uint32_t id, std::uint64_t size_bytes, const unique_fd& memfd) {
+  std::span<const std::byte> known;
+  if (id == 0 || memory_of(id, known)) return spoil("a body segment with a number in use");
+  if (memories_.size() == max_peer_segments) return spoil("too many body segments");
+  auto mapped = peer_segment::map(memfd, size_bytes);
+  if (!mapped) {
+    const errc code = mapped.error().code == errc::corrupt ? errc::corrupt : errc::unavailable;
+    return core_->fail(code, fmt::format("a body segment of the peer: {}", mapped.error().message()));
+  }
+  memories_.push_back(std::make_shared<peer_memory>(id, std::move(*mapped), core_));
+}
+
+void session::retire(std::uint32_t id) {
+  // Bodies that still lie in it keep the mapping; the owner promised that there are none.
+  std::erase_if(memories_, [&](const auto& memory) { return memory->id == id; });
+}
+
+void session::spoil(const char* what) { core_->fail(errc::corrupt, what); }
+
+void session::owe_nothing() {
+  if (records_.give_back()) core_->announce(news::room);
+}
+
+void session::serve_socket() {
+  std::array<std::byte, max_packet_bytes> buffer;
+  // A bound per visit, so that a peer that floods the socket cannot hold us here.
+  for (int turn = 0; turn < 256 && !peer_gone_ && !core_->over(); ++turn) {
+    auto got = receive_packet(core_->socket(), buffer);
+    if (!got) {
+      switch (got.error().code) {
+        case errc::empty: return;
+        case errc::unavailable: peer_gone_ = true; return;
+        case errc::corrupt: return spoil(got.error().what);
+        default: return core_->fail(got.error().code, got.error().message());
+      }
+    }
+    packet_header header{};
+    if (got->size_bytes < sizeof header) return spoil("a packet shorter than its header");
+    std::memcpy(&header, buffer.data(), sizeof header);
+    if (header.size_bytes != got->size_bytes) return spoil("a packet of another size than it says");
+    const std::size_t descriptors = header.kind == packet_kind::segment ? 1 : 0;
+    if (got->fd_count != descriptors) return spoil("a packet with a wrong number of descriptors");
+    switch (header.kind) {
+      case packet_kind::wakeup: break;
+      case packet_kind::bye: said_bye_ = true; break;
+      case packet_kind::segment: {
+        segment_packet packet{};
+        if (got->size_bytes != sizeof packet) return spoil("a segment packet of a wrong size");
+        std::memcpy(&packet, buffer.data(), sizeof packet);
+        add_segment(packet.id, packet.size_bytes, got->fds[0]);
+        break;
+      }
+      default: return spoil("a packet of an unknown kind");
+    }
+  }
+}
+
+// --- waiting ------------------------------------------------------------------------------------
+
+woke session::wait(std::optional<clock::time_point> deadline, bool for_room, condition until) {
+  if (core_->over()) return woke::over;
+  if (has_input()) {
+    policy_.came_after(0);
+    return woke::input;
+  }
+  if (const std::uint32_t cpu = current_cpu() + 1; cpu != my_cpu_) {
+    my_cpu_ = cpu;
+    core_->mine().sleep.cpu.store(cpu, std::memory_order_relaxed);  // a hint for the peer's spinner
+  }
+  const auto began = clock::now();
+  if (deadline && began >= *deadline) return woke::timeout;
+  if (core_->options().wait.mode != wait_mode::block) {
+    const woke how = spin(deadline, until, began);
+    if (how != woke::timeout || core_->options().wait.mode == wait_mode::spin) return how;
+  }
+  return sleep(deadline, for_room, until, began);
+}
+
+// Returns timeout when the spinning is over, be it for good or to go to sleep.
+woke session::spin(std::optional<clock::time_point> deadline, const condition& until,
+                   clock::time_point began) {
+  const bool adaptive = core_->options().wait.mode == wait_mode::adaptive;
+  const auto& peer_cpu = core_->theirs().sleep.cpu;
+  auto stop = clock::time_point::max();
+  if (adaptive) {
+    const auto budget = std::chrono::nanoseconds(
+        policy_.budget_ns(my_cpu_, peer_cpu.load(std::memory_order_relaxed)));
+    if (budget == budget.zero()) return woke::timeout;
+    stop = began + budget;
+  }
+  auto seen = began;
+  auto next_socket_look = began + spin_socket_look;
+  for (;;) {
+    for (int look = 0; look < 32; ++look) {
+      if (records_.ready()) {
+        if (adaptive) policy_.came_after((clock::now() - began).count());
+        return woke::input;
+      }
+      cpu_pause();
+    }
+    if (core_->over()) return woke::over;
+    if (until()) return woke::condition;
+    const auto now = clock::now();
+    if (deadline && now >= *deadline) return woke::timeout;
+    if (now >= next_socket_look) {
+      serve_socket();
+      if (has_input()) return woke::input;
+      core_->trim(false);
+      next_socket_look = now + spin_socket_look;
+    }
+    if (adaptive) {
+      if (now >= stop) return woke::timeout;
+      if (now - seen > preemption_gap) {
+        policy_.preempted();
+        return woke::timeout;
+      }
+      // Either side may have moved: together on one CPU, spinning only keeps the peer from running.
+      if (current_cpu() + 1 == peer_cpu.load(std::memory_order_relaxed)) return woke::timeout;
+    }
+    seen = now;
+  }
+}
+
+woke session::sleep(std::optional<clock::time_point> deadline, bool for_room,
+                    const condition& until, clock::time_point began) {
+  owe_nothing();
+  const std::uint64_t room = for_room ? wants_room : awake;
+  const auto came = [&](woke how) {
+    sleeper_.lower();
+    policy_.came_after((clock::now() - began).count());
+    return how;
+  };
+  // First on the bell: the cheapest wakeup there is, but blind to the end of the socket.
+  const auto bell_end = began + bell_slice + core_->options().wait.spin_limit;
+  for (auto now = began; now < bell_end; now = clock::now()) {
+    if (deadline && now >= *deadline) return woke::timeout;
+    const std::uint32_t bell = sleeper_.raise(on_bell | room);
+    if (has_input()) return came(woke::input);
+    if (until()) return came(woke::condition);
+    const auto left = deadline ? std::min<clock::duration>(*deadline - now, bell_slice) : bell_slice;
+    futex_wait(core_->theirs().sleep.bell, bell, left);
+    if (has_input()) return came(woke::input);
+    if (core_->over()) return came(woke::over);
+    if (until()) return came(woke::condition);
+    sleeper_.lower();
+  }
+  // Then in the reactor, for as long as it takes.
+  for (;;) {
+    const auto now = clock::now();
+    if (deadline && now >= *deadline) return woke::timeout;
+    std::optional<std::chrono::nanoseconds> left;
+    if (deadline) left = *deadline - now;
+    if (const auto shrink = core_->arena().next_shrink()) {
+      if (*shrink <= now) {
+        core_->trim(false);
+        continue;
+      }
+      left = left ? std::min<std::chrono::nanoseconds>(*left, *shrink - now) : *shrink - now;
+    }
+    // Bodies that come back let idle memory go: worth a wakeup, since nothing else is happening.
+    const std::uint64_t returns = core_->lent().outstanding() != 0 ? wants_room : awake;
+    (void)sleeper_.raise(in_reactor | room | returns);
+    core_->collect_returns();
+    if (has_input()) return came(woke::input);
+    if (until()) return came(woke::condition);
+    std::array<reactor_event, 4> events;
+    const auto ready = waker_->wait(events, left);
+    sleeper_.lower();
+    if (!ready) {
+      core_->fail(ready.error().code, ready.error().message());
+      return woke::over;
+    }
+    if (*ready != 0) serve_socket();
+    if (has_input()) return came(woke::input);
+    if (core_->over()) return woke::over;
+    if (until()) return woke::condition;
+  }
+}
+
+void session::arm() {
+  owe_nothing();
+  (void)sleeper_.raise(in_reactor);
+  armed_ = true;
+  // Input that came before the flag went up rings no bell: make the descriptor readable at once.
+  if (has_input()) (void)waker_->set_timer(clock::now());
+}
+
+void session::disarm() noexcept {
+  if (!armed_) return;
+  armed_ = false;
+  sleeper_.lower();
+}
+
+}  // namespace ferry

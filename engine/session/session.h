@@ -1,0 +1,93 @@
+// The receiving half of a session: reads records and packets, maps the peer's memory, waits.
+// Threads   one thread at a time (whoever drives the session); sending is session_core's.
+// Lifetime  owns the reactor; shares the core with the bodies it hands out.
+// Errors    a peer that breaks the protocol ends the session: core().failure() says why.
+// Source    engine/README.md, "Session" and "Waiting".
+#pragma once
+#include <chrono>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "engine/session/core.h"
+#include "engine/session/spin_policy.h"
+
+namespace ferry {
+
+// A body segment of the peer. Lives as long as the session knows it or a body lies in it.
+class peer_memory;
+
+// What ended a wait.
+enum class woke { input, condition, timeout, over };
+
+// A borrowed callable `bool()`: what a waiter looks for besides input.
+struct condition {
+  bool (*check)(void* context) = nullptr;
+  void* context = nullptr;
+  bool operator()() const { return check != nullptr && check(context); }
+};
+
+class session {
+ public:
+  using clock = std::chrono::steady_clock;
+
+  session(std::shared_ptr<session_core> core, std::unique_ptr<reactor> waker);
+  ~session();
+  static result<std::unique_ptr<session>, call_error> open(unique_fd socket, session_role role,
+                                                           const session_options& options);
+
+  session_core& core() noexcept { return *core_; }
+  const std::shared_ptr<session_core>& shared_core() const noexcept { return core_; }
+  reactor& waker() noexcept { return *waker_; }
+
+  // Hands at most `limit` records to sink(const record_fields&, body&&), oldest first.
+  template <class Sink>
+  std::size_t poll(Sink&& sink, std::size_t limit) {
+    std::size_t count = 0;
+    record_fields fields;
+    body content;
+    while (count < limit && next(fields, content)) {
+      ++count;
+      sink(static_cast<const record_fields&>(fields), std::move(content));
+    }
+    return count;
+  }
+  bool has_input() const noexcept { return records_.ready() || peer_gone_; }
+
+  // Waits as the options say until there is input, `until` holds, the deadline passes or the session
+  // ends. With `for_room` the peer also wakes us when it frees ring space or returns bodies.
+  woke wait(std::optional<clock::time_point> deadline, bool for_room = false, condition until = {});
+
+  // Nobody drives the session for now, but somebody polls waker().fd(): news make it readable.
+  void arm();
+  void disarm() noexcept;
+
+  // Reads what lies in the socket: segments, wakeups, the peer's end.
+  void serve_socket();
+
+ private:
+  bool next(record_fields& fields, body& content);
+  bool find_body(const record_fields& fields, body& content);
+  std::shared_ptr<body_owner> memory_of(std::uint32_t segment, std::span<const std::byte>& bytes);
+  void add_segment(std::uint32_t id, std::uint64_t size_bytes, const unique_fd& memfd);
+  void retire(std::uint32_t id);
+  void spoil(const char* what);
+  void owe_nothing();  // gives ring space back and says so
+  woke spin(std::optional<clock::time_point> deadline, const condition& until,
+            clock::time_point began);
+  woke sleep(std::optional<clock::time_point> deadline, bool for_room, const condition& until,
+             clock::time_point began);
+
+  std::shared_ptr<session_core> core_;
+  std::unique_ptr<reactor> waker_;
+  record_consumer<> records_;
+  sleeper<> sleeper_;
+  spin_policy policy_;
+  std::vector<std::shared_ptr<peer_memory>> memories_;  // the peer's segments, latest last
+  std::uint32_t my_cpu_ = 0;  // as published, plus one
+  bool peer_gone_ = false;    // the socket ended; what is in the ring is still delivered
+  bool said_bye_ = false;
+  bool armed_ = false;
+};
+
+}  // namespace ferry

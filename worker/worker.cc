@@ -1,0 +1,192 @@
+#include "worker/worker.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/socket.h>
+
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <unordered_map>
+#include <vector>
+
+#include "worker/worker_session.h"
+
+namespace ferry {
+namespace {
+
+constexpr std::size_t poll_batch = 64;  // calls served between two looks at anything else
+
+// The socket that the parent left for us, checked to be one.
+result<unique_fd, call_error> inherited_socket() {
+  const char* text = std::getenv(socket_variable);
+  if (text == nullptr) {
+    return call_error{errc::not_supported,
+                      fmt::format("{} is not set: this program is a Ferry worker, to be started by a "
+                                  "host or a supervisor", socket_variable), false};
+  }
+  int fd = -1;
+  const auto [end, problem] = std::from_chars(text, text + std::strlen(text), fd);
+  int type = 0;
+  socklen_t size = sizeof type;
+  if (problem != std::errc() || *end != '\0' || fd < 0 ||
+      ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_SEQPACKET) {
+    return call_error{errc::bad_argument,
+                      fmt::format("{}={} does not name a packet socket that the parent opened",
+                                  socket_variable, text), false};
+  }
+  // Neither our own children nor a second run() may find it.
+  ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+  ::unsetenv(socket_variable);
+  return unique_fd(fd);
+}
+
+}  // namespace
+
+class worker::impl {
+ public:
+  explicit impl(session_options options) : options_(std::move(options)) {}
+
+  void add(std::string name, raw_function function) {
+    FERRY_CHECK(!name.empty() && function);
+    const auto number = static_cast<std::uint32_t>(functions_.size());
+    const bool is_new = numbers_.try_emplace(name, number).second;
+    FERRY_CHECK(is_new);
+    functions_.push_back({std::move(name), std::move(function)});
+  }
+
+  result<void, call_error> open(unique_fd socket) {
+    auto opened = session::open(std::move(socket), session_role::worker, options_);
+    if (!opened) return std::move(opened).error();
+    session_ = std::make_shared<worker_session>(std::move(*opened));
+    return {};
+  }
+
+  // Serves what is there, or waits for the first of it.
+  result<std::size_t, call_error> run_once(std::chrono::nanoseconds timeout) {
+    if (!session_) return call_error{errc::invalid_request, "open a session first", false};
+    session_->serve_here();
+    session& input = session_->input();
+    input.disarm();
+    std::size_t served = serve();
+    if (served == 0 && timeout > timeout.zero() && !session_->core().over()) {
+      std::optional<std::chrono::steady_clock::time_point> deadline;
+      if (timeout != std::chrono::nanoseconds::max()) {
+        deadline = std::chrono::steady_clock::now() + timeout;
+      }
+      if (input.wait(deadline) != woke::timeout) served = serve();
+    }
+    if (pollable_) input.arm();
+    session_->end_serving();
+    if (served == 0 && session_->core().over()) return session_->core().failure();
+    return served;
+  }
+
+  result<void, call_error> run() {
+    session_->serve_here();
+    session& input = session_->input();
+    while (!session_->core().over()) {
+      if (serve() == 0) (void)input.wait(std::nullopt);
+    }
+    session_->end_serving();
+    const call_error why = session_->core().failure();
+    if (why.code == errc::closed) return {};
+    return why;
+  }
+
+  int fd() {
+    FERRY_CHECK(session_ != nullptr);
+    pollable_ = true;
+    session_->input().arm();
+    return session_->input().waker().fd();
+  }
+
+  std::shared_ptr<worker_session> session_;
+
+ private:
+  struct entry {
+    std::string name;
+    raw_function function;
+  };
+
+  std::size_t serve() {
+    return session_->input().poll([this](const record_fields& fields, body&& content) {
+      switch (fields.kind) {
+        case record_kind::call: return invoke(fields, std::move(content));
+        case record_kind::resolve: return resolve(fields, content.text());
+        default: session_->core().fail(errc::corrupt, "the host sent an answer to its worker");
+      }
+    }, poll_batch);
+  }
+
+  void resolve(const record_fields& fields, std::string_view name) {
+    const auto known = numbers_.find(std::string(name));
+    if (known == numbers_.end()) {
+      responder nobody(session_, fields.call);
+      (void)nobody.fail(errc::function_not_found, fmt::format("no function named '{}'", name));
+      return;
+    }
+    record_fields answer;
+    answer.kind = record_kind::reply;
+    answer.call = fields.call;
+    answer.function = known->second;
+    (void)session_->answer(answer, std::span<const std::byte>());
+  }
+
+  void invoke(const record_fields& fields, body&& content) {
+    responder answer(session_, fields.call);
+    if (fields.function >= functions_.size()) {
+      (void)answer.fail(errc::function_not_found, "no function of that number");
+      return;
+    }
+    entry& called = functions_[fields.function];
+    context call(std::move(answer), called.name, fields.deadline_ns);
+    try {
+      called.function(call, std::move(content));
+    } catch (const std::exception& problem) {
+      (void)call.fail(errc::panic, problem.what());
+    } catch (...) {
+      (void)call.fail(errc::panic, "an exception that is no std::exception");
+    }
+  }
+
+  session_options options_;
+  std::vector<entry> functions_;
+  std::unordered_map<std::string, std::uint32_t> numbers_;
+  bool pollable_ = false;
+};
+
+worker::worker(session_options options) : impl_(std::make_unique<impl>(std::move(options))) {}
+worker::~worker() = default;
+
+worker& worker::raw(std::string name, raw_function function) {
+  impl_->add(std::move(name), std::move(function));
+  return *this;
+}
+
+result<void, call_error> worker::open(unique_fd socket) { return impl_->open(std::move(socket)); }
+result<std::size_t, call_error> worker::run_once(std::chrono::nanoseconds timeout) {
+  return impl_->run_once(timeout);
+}
+int worker::fd() { return impl_->fd(); }
+const char* worker::reactor_name() const noexcept {
+  if (!impl_->session_) return "none";
+  return impl_->session_->input().waker().kind() == reactor_kind::io_uring ? "io_uring" : "epoll";
+}
+
+result<void, call_error> worker::run() {
+  auto socket = inherited_socket();
+  if (!socket) return std::move(socket).error();
+  if (auto opened = open(std::move(*socket)); !opened) return opened.error();
+  return impl_->run();
+}
+
+int worker::main() noexcept {
+  const auto ended = run();
+  if (ended) return 0;
+  std::fprintf(stderr, "ferry worker: %s\n", ended.error().message().c_str());
+  return 1;
+}
+
+}  // namespace ferry

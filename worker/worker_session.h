@@ -1,0 +1,63 @@
+// The way from an answer to its caller; shared by the worker and the responders it gave out.
+// Threads   any. On the thread that serves, waiting for room reads the session; others only retry.
+// Source    worker/README.md, "Answers".
+#pragma once
+#include <atomic>
+#include <memory>
+#include <thread>
+
+#include "engine/session/session.h"
+
+namespace ferry {
+
+class worker_session {
+ public:
+  explicit worker_session(std::unique_ptr<session> opened)
+      : session_(std::move(opened)), core_(session_->shared_core()) {}
+
+  session_core& core() noexcept { return *core_; }
+  session& input() noexcept { return *session_; }  // only on the thread that serves
+  void serve_here() noexcept { server_ = std::this_thread::get_id(); }
+  void end_serving() noexcept { server_ = std::thread::id(); }
+
+  // Publishes the answer; waits while the ring is full and the caller lives. `Argument`:
+  // std::span<const std::byte> or loan&.
+  template <class Argument>
+  result<void> answer(const record_fields& fields, Argument&& argument);
+
+ private:
+  // Between two tries of a thread that cannot wait for room because another one reads the session.
+  static constexpr auto retry_pause = std::chrono::microseconds(50);
+
+  std::unique_ptr<session> session_;
+  std::shared_ptr<session_core> core_;
+  std::atomic<std::thread::id> server_{};
+};
+
+template <class Argument>
+result<void> worker_session::answer(const record_fields& fields, Argument&& argument) {
+  result<void> sent = core_->send(fields, argument);
+  if (sent || sent.error().code != errc::full) return sent;
+  auto attempt = [&] {
+    sent = core_->send(fields, argument);
+    return sent || sent.error().code != errc::full;
+  };
+  if (server_.load() == std::this_thread::get_id()) {
+    const condition there{[](void* check) { return (*static_cast<decltype(attempt)*>(check))(); },
+                          &attempt};
+    // The caller reads in its own time: there is no limit but its life. Input must not end the wait,
+    // since nobody reads it here: look at the ring, then sleep for a moment.
+    while (!attempt() && !core_->over()) {
+      if (session_->wait(std::nullopt, true, there) == woke::input) {
+        session_->serve_socket();
+        std::this_thread::sleep_for(retry_pause);
+      }
+    }
+  } else {
+    while (!attempt() && !core_->over()) std::this_thread::sleep_for(retry_pause);
+  }
+  if (core_->over()) return error{errc::closed, 0, "the caller is gone"};
+  return sent;
+}
+
+}  // namespace ferry
