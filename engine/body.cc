@@ -19,31 +19,9 @@ body body::tiny(std::span<const std::byte> bytes) noexcept {
   return small;
 }
 
-body::body(body&& other) noexcept
-    : data_(other.data_), size_(std::exchange(other.size_, 0)), owner_(std::move(other.owner_)),
-      body_id_(std::exchange(other.body_id_, 0)) {
-  if (!owner_) std::memcpy(tiny_, other.tiny_, size_);
-}
-
-body& body::operator=(body&& other) noexcept {
-  if (this != &other) {
-    drop();
-    data_ = other.data_;
-    size_ = std::exchange(other.size_, 0);
-    owner_ = std::move(other.owner_);
-    body_id_ = std::exchange(other.body_id_, 0);
-    if (!owner_) std::memcpy(tiny_, other.tiny_, size_);
-  }
-  return *this;
-}
-
-void body::drop() noexcept {
-  if (owner_) {
-    owner_->give_back(data_, body_id_);
-    owner_.reset();
-  }
-  size_ = 0;
-  body_id_ = 0;
+void body::give_back() noexcept {
+  owner_->give_back(data_, body_id_);
+  owner_.reset();
 }
 
 loan::loan(loan&& other) noexcept

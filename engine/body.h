@@ -9,9 +9,11 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <span>
 #include <string_view>
+#include <utility>
 
 #include "shm/body_arena.h"
 
@@ -38,8 +40,14 @@ class body {
   // A copy of at most tiny_bytes bytes.
   static body tiny(std::span<const std::byte> bytes) noexcept;
 
-  body(body&& other) noexcept;
-  body& operator=(body&& other) noexcept;
+  body(body&& other) noexcept { take(other); }
+  body& operator=(body&& other) noexcept {
+    if (this != &other) {
+      drop();
+      take(other);
+    }
+    return *this;
+  }
   ~body() { drop(); }
 
   std::span<const std::byte> bytes() const noexcept { return {data(), size_}; }
@@ -53,7 +61,18 @@ class body {
   bool borrowed() const noexcept { return body_id_ != 0; }
 
  private:
-  void drop() noexcept;
+  void drop() noexcept {
+    if (owner_) give_back();
+  }
+  void give_back() noexcept;
+  void take(body& other) noexcept {
+    data_ = other.data_;
+    size_ = std::exchange(other.size_, 0);
+    body_id_ = std::exchange(other.body_id_, 0);
+    owner_ = std::move(other.owner_);
+    // All of it: a copy of a fixed size is a few instructions, one of a variable size a call.
+    if (!owner_ && size_ != 0) std::memcpy(tiny_, other.tiny_, sizeof tiny_);
+  }
 
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;

@@ -19,11 +19,32 @@ class call_table {
 
   explicit call_table(std::uint32_t capacity);
 
-  // Enters a call and takes its completion; nullopt, with `done` untouched, when `capacity` calls
+  // Enters a call and moves its completion in; nullopt, with `done` untouched, when `capacity` calls
   // are in flight.
-  std::optional<std::uint64_t> begin(completion& done, clock::time_point deadline);
-  // Takes the call out. False: the id is unknown, or somebody else ended it.
-  bool end(std::uint64_t id, completion& done);
+  template <class F>
+  std::optional<std::uint64_t> begin(F& done, clock::time_point deadline) {
+    const auto index = take_slot();
+    if (!index) return std::nullopt;
+    slots_[*index].done.emplace(std::move(done));
+    return enter(*index, deadline);
+  }
+  // Takes the call out and hands its completion to `use`, in place. False: the id is unknown, or
+  // somebody else ended it.
+  template <class Use>
+  bool end(std::uint64_t id, Use&& use) {
+    const std::uint64_t index = id & ((1u << index_bits) - 1);
+    // acquire: pairs with the exchange in take_slot.
+    if (id == 0 || index >= high_water_.load(std::memory_order_acquire)) return false;
+    slot& mine = slots_[index];
+    std::uint64_t expected = id;
+    // acquire: pairs with the release store in enter(); the completion is there. Whoever exchanges
+    // the id for 0 owns the slot until it is free.
+    if (!mine.id.compare_exchange_strong(expected, 0, std::memory_order_acquire)) return false;
+    use(mine.done);
+    mine.done.reset();
+    push_free(static_cast<std::uint32_t>(index));
+    return true;
+  }
 
   // Ends every call whose deadline has passed, or every call; hands each completion to `each`.
   template <class Each>
@@ -51,6 +72,8 @@ class call_table {
   };
   static constexpr std::uint64_t index_bits = 16;
 
+  std::optional<std::uint32_t> take_slot() noexcept;
+  std::uint64_t enter(std::uint32_t index, clock::time_point deadline) noexcept;
   void push_free(std::uint32_t index) noexcept;
   void note_deadline(std::int64_t deadline) noexcept;
 
@@ -68,8 +91,7 @@ class call_table {
         note_deadline(deadline);
         continue;
       }
-      completion done;
-      if (end(id, done)) each(std::move(done));
+      end(id, each);
     }
   }
 

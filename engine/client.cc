@@ -16,6 +16,7 @@ namespace {
 using clock = std::chrono::steady_clock;
 
 constexpr std::size_t poll_batch = 64;        // answers handled between two looks at anything else
+constexpr int glance_looks = 64;             // about a microsecond
 constexpr auto retry_pause = std::chrono::microseconds(50);  // when another thread drives
 
 clock::time_point after(std::chrono::nanoseconds timeout) {
@@ -57,16 +58,17 @@ class client::impl {
 
   // Starts a call; the completion is gone afterwards, whether it started or not. `Argument`:
   // std::span<const std::byte> or ferry::loan&. `watched`: the deadline for the table to watch.
-  template <class Argument>
-  result<std::uint64_t, call_error> start(record_fields fields, Argument&& argument,
-                                          completion done, clock::time_point watched,
-                                          std::chrono::nanoseconds timeout, bool wait_for_room) {
+  template <class Argument, class Done>
+  result<std::uint64_t, call_error> start(record_fields fields, Argument&& argument, Done&& done,
+                                          clock::time_point watched,
+                                          std::chrono::nanoseconds timeout, bool wait_for_room,
+                                          session_core::notice when) {
     if constexpr (std::is_same_v<std::decay_t<Argument>, std::span<const std::byte>>) {
       if (argument.size() > core_.options().inline_limit) {
         auto copy = core_.borrow(argument.size());
         if (!copy) return refusal(copy.error());
         std::memcpy(copy->data(), argument.data(), argument.size());
-        return start(fields, *copy, std::move(done), watched, timeout, wait_for_room);
+        return start(fields, *copy, done, watched, timeout, wait_for_room, when);
       }
     }
     auto id = calls_.begin(done, watched);
@@ -87,7 +89,7 @@ class client::impl {
     fields.deadline_ns = timeout == std::chrono::nanoseconds::max()
                              ? 0
                              : static_cast<std::uint64_t>(std::max<std::int64_t>(timeout.count(), 1));
-    auto sent = core_.send(fields, argument);
+    auto sent = core_.send(fields, argument, when);
     if (!sent && sent.error().code == errc::full && wait_for_room) {
       // The ring is full: reading answers is what makes room.
       auto room = drive_until(after(timeout), [&] {
@@ -97,31 +99,38 @@ class client::impl {
       if (!room) sent = room.error();
     }
     if (!sent) {
-      completion mine;
       // False: the session ended meanwhile, and with it this call; its completion has run or runs.
-      if (!calls_.end(*id, mine)) return *id;
+      if (!calls_.end(*id, [](completion&) {})) return *id;
       return refusal(sent.error());
     }
     return *id;
   }
 
   call_result wait_for(std::uint64_t id, follower& me, std::optional<call_result>& outcome,
-                       clock::time_point deadline) {
-    while (!me.arrived()) {
-      if (driver_.try_take()) {
+                       std::chrono::nanoseconds timeout) {
+    bool drives = driver_.try_take();
+    if (drives && glance(me)) {
+      leave();
+      return std::move(*outcome);
+    }
+    core_.announce(news::records);  // owed since start(): the answer is not a matter of instants
+    const auto deadline = after(timeout);
+    for (;;) {
+      if (drives) {
         drive_until_arrived(me, deadline);
         leave();
       } else {
         driver_.follow(me, bound(deadline));
       }
-      if (!me.arrived() && deadline != clock::time_point::max() && clock::now() >= deadline) {
-        completion mine;
-        if (calls_.end(id, mine)) return timed_out();
+      if (me.arrived()) return std::move(*outcome);
+      if (deadline != clock::time_point::max() && clock::now() >= deadline) {
+        if (calls_.end(id, [](completion&) {})) return timed_out();
         // Somebody is just completing it: the outcome is a few instructions away.
         while (!me.arrived()) cpu_pause();
+        return std::move(*outcome);
       }
+      drives = driver_.try_take();
     }
-    return std::move(*outcome);
   }
 
   template <class Argument>
@@ -144,12 +153,12 @@ class client::impl {
         me->arrive();
       }
     };
-    // The waiting thread watches its own deadline, not the table: so the clock is read only once the
-    // call is under way, while the worker works.
-    auto id = start(fields, argument, completion(landing{&me, &outcome, function}),
-                    clock::time_point::max(), timeout, options.wait_for_room);
+    // The waiting thread watches its own deadline, not the table: so the clock is read, and the
+    // worker's sleep checked with a fence, only while the worker is at work already.
+    auto id = start(fields, argument, landing{&me, &outcome, function}, clock::time_point::max(),
+                    timeout, options.wait_for_room, session_core::notice::later);
     if (!id) return std::move(id).error();
-    return wait_for(*id, me, outcome, after(timeout));
+    return wait_for(*id, me, outcome, timeout);
   }
 
   result<std::size_t, call_error> run_once(std::chrono::nanoseconds timeout) {
@@ -228,30 +237,46 @@ class client::impl {
 
   // --- driving: only with the wheel in hand -----------------------------------------------------
   void turn() {
-    session_->poll([this](const record_fields& fields, body&& content) {
-      land(fields, std::move(content));
-    }, poll_batch);
+    poll();
     core_.collect_returns();
     expire();
     if (core_.over()) end_all();
   }
 
   void land(const record_fields& fields, body&& content) {
-    completion done;
     if (fields.kind == record_kind::call || fields.kind == record_kind::resolve) {
       return core_.fail(errc::corrupt, "the worker sent a call to its host");
     }
-    if (!calls_.end(fields.call, done)) {
-      stale_.fetch_add(1, std::memory_order_relaxed);  // it ended by its deadline, or never was
-      return;
+    const bool known = calls_.end(fields.call, [&](completion& done) {
+      ++ended_;
+      if (fields.kind == record_kind::failure) {
+        const errc code = fields.code == 0 ? errc::internal : static_cast<errc>(fields.code);
+        done(&fields, call_error{code, std::string(content.text()), true});
+      } else {
+        done(&fields, std::move(content));
+      }
+    });
+    if (!known) stale_.fetch_add(1, std::memory_order_relaxed);  // ended by its deadline, or never was
+  }
+
+  // The answer of a worker that is awake takes less than a microsecond: look for it before anything
+  // that costs time, such as reading the clock. True if it has arrived.
+  bool glance(follower& me) {
+    if (!session_->spinning_pays()) return false;
+    for (int look = 0; look < glance_looks; ++look) {
+      if (session_->has_record()) {
+        poll();
+        return me.arrived();
+      }
+      cpu_pause();
     }
-    ++ended_;
-    if (fields.kind == record_kind::failure) {
-      const errc code = fields.code == 0 ? errc::internal : static_cast<errc>(fields.code);
-      done(&fields, call_error{code, std::string(content.text()), true});
-    } else {
-      done(&fields, std::move(content));
-    }
+    return false;
+  }
+
+  std::size_t poll() {
+    return session_->poll([this](const record_fields& fields, body&& content) {
+      land(fields, std::move(content));
+    }, poll_batch);
   }
 
   void expire() {
@@ -259,14 +284,14 @@ class client::impl {
     if (next == clock::time_point::max()) return;
     const auto now = clock::now();
     if (now < next) return;
-    calls_.end_expired(now, [this](completion&& done) {
+    calls_.end_expired(now, [this](completion& done) {
       ++ended_;
       done(nullptr, timed_out());
     });
   }
 
   void end_all() {
-    calls_.end_all([this](completion&& done) {
+    calls_.end_all([this](completion& done) {
       ++ended_;
       done(nullptr, over_error(true));
     });
@@ -274,9 +299,7 @@ class client::impl {
 
   void drive_until_arrived(follower& me, clock::time_point deadline) {
     for (;;) {
-      const std::size_t landed = session_->poll([this](const record_fields& fields, body&& content) {
-        land(fields, std::move(content));
-      }, poll_batch);
+      const std::size_t landed = poll();
       if (me.arrived()) return;
       if (core_.over()) return end_all();
       if (landed != 0 && ++turns_ % 64 != 0) continue;
@@ -393,7 +416,7 @@ result<void, call_error> client::start(function_id function, std::span<const std
                                        completion done, call_options options) {
   const auto timeout = options.timeout.value_or(impl_->options_.timeout);
   auto id = impl_->start(call_of(function), argument, std::move(done), after(timeout), timeout,
-                         options.wait_for_room);
+                         options.wait_for_room, session_core::notice::now);
   if (!id) return std::move(id).error();
   return {};
 }
@@ -401,7 +424,7 @@ result<void, call_error> client::start(function_id function, ferry::loan argumen
                                        call_options options) {
   const auto timeout = options.timeout.value_or(impl_->options_.timeout);
   auto id = impl_->start(call_of(function), argument, std::move(done), after(timeout), timeout,
-                         options.wait_for_room);
+                         options.wait_for_room, session_core::notice::now);
   if (!id) return std::move(id).error();
   return {};
 }

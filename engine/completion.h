@@ -25,8 +25,15 @@ class completion {
   template <class F>
     requires(!std::is_same_v<std::decay_t<F>, completion>)
   explicit completion(F&& call) {
+    emplace(std::forward<F>(call));
+  }
+  // In place of an empty one.
+  template <class F>
+  void emplace(F&& call) {
     using callable = std::decay_t<F>;
-    if constexpr (fits<callable>) {
+    if constexpr (std::is_same_v<callable, completion>) {
+      *this = std::forward<F>(call);
+    } else if constexpr (fits<callable>) {
       new (storage_) callable(std::forward<F>(call));
       table_ = &inplace_table<callable>;
     } else {
@@ -51,13 +58,16 @@ class completion {
   void operator()(const record_fields* answer, call_result&& outcome) {
     table_->invoke(storage_, answer, std::move(outcome));
   }
-  explicit operator bool() const noexcept { return table_ != nullptr; }
+  void reset() noexcept {
+    if (table_ != nullptr && table_->destroy != nullptr) table_->destroy(storage_);
+    table_ = nullptr;
+  }
 
  private:
   struct table {
     void (*invoke)(std::byte*, const record_fields*, call_result&&);
     void (*move)(std::byte* to, std::byte* from) noexcept;
-    void (*destroy)(std::byte*) noexcept;
+    void (*destroy)(std::byte*) noexcept;  // null: nothing to do
   };
   template <class F>
   static constexpr bool fits = sizeof(F) <= inplace_bytes && alignof(F) <= alignof(std::max_align_t) &&
@@ -75,7 +85,9 @@ class completion {
         new (to) F(std::move(in<F>(from)));
         in<F>(from).~F();
       },
-      [](std::byte* at) noexcept { in<F>(at).~F(); }};
+      std::is_trivially_destructible_v<F>
+          ? nullptr
+          : +[](std::byte* at) noexcept { in<F>(at).~F(); }};
   template <class F>
   static constexpr table heap_table{
       [](std::byte* at, const record_fields* answer, call_result&& outcome) {
@@ -83,11 +95,6 @@ class completion {
       },
       [](std::byte* to, std::byte* from) noexcept { new (to) F*(in<F*>(from)); },
       [](std::byte* at) noexcept { delete in<F*>(at); }};
-
-  void reset() noexcept {
-    if (table_ != nullptr) table_->destroy(storage_);
-    table_ = nullptr;
-  }
 
   const table* table_ = nullptr;
   alignas(std::max_align_t) std::byte storage_[inplace_bytes];

@@ -83,6 +83,12 @@ class ringer {
   // packet: send one wakeup on the socket.
   wake check(news what) noexcept {
     Atomics::full_fence();  // sync(doorbell.dekker): the other fence is in sleeper::raise
+    return glance(what);
+  }
+
+  // The same without the fence, for a publisher that calls check() a moment later anyway: it wakes
+  // who sleeps already, and may miss who is just falling asleep.
+  wake glance(news what) noexcept {
     // sync(doorbell.asleep) acquire: pairs with the release store in sleeper::raise.
     const std::uint64_t asleep = theirs_->asleep.load(std::memory_order_acquire);
     if (asleep == awake) [[likely]] return wake::none;

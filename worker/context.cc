@@ -1,6 +1,7 @@
 #include "worker/context.h"
 
 #include <cstring>
+#include <ctime>
 #include <utility>
 
 #include "worker/worker_session.h"
@@ -18,7 +19,54 @@ record_fields answer_to(std::uint64_t call, record_kind kind) {
   return fields;
 }
 
+// The answers themselves. `call` becomes 0 with the answer; a second one is refused.
+result<void> answer_with(worker_session& session, std::uint64_t& call, loan answer) {
+  if (call == 0) return error{errc::invalid_request, 0, "the call is answered already"};
+  const std::uint64_t answered = std::exchange(call, 0);
+  auto sent = session.answer(answer_to(answered, record_kind::reply), answer);
+  // A loan of another session: the call can still be answered.
+  if (!sent && sent.error().code == errc::bad_argument) call = answered;
+  return sent;
+}
+
+result<void> answer_with(worker_session& session, std::uint64_t& call, errc code,
+                         std::string_view text) {
+  if (call == 0) return error{errc::invalid_request, 0, "the call is answered already"};
+  record_fields fields = answer_to(std::exchange(call, 0), record_kind::failure);
+  fields.code = static_cast<std::uint16_t>(code);
+  const std::size_t limit =
+      std::min<std::size_t>(max_error_text, session.core().options().inline_limit);
+  return session.answer(fields, std::as_bytes(std::span(text.substr(0, limit))));
+}
+
+result<void> answer_with(worker_session& session, std::uint64_t& call,
+                         std::span<const std::byte> answer) {
+  if (call == 0) return error{errc::invalid_request, 0, "the call is answered already"};
+  if (answer.size() > session.core().options().inline_limit) {
+    auto copy = session.core().borrow(answer.size());
+    if (!copy) {
+      (void)answer_with(session, call, errc::internal,
+                        std::string("no memory for the answer: ") + copy.error().message());
+      return copy.error();
+    }
+    std::memcpy(copy->data(), answer.data(), answer.size());
+    return answer_with(session, call, std::move(*copy));
+  }
+  return session.answer(answer_to(std::exchange(call, 0), record_kind::reply), answer);
+}
+
+constexpr const char* no_answer = "the function ended without an answer";
+
+// Cheap and a tick old at worst: every call reads it, hardly any looks at it.
+std::int64_t coarse_now_ns() noexcept {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return now.tv_sec * std::int64_t{1'000'000'000} + now.tv_nsec;
+}
+
 }  // namespace
+
+// --- responder ----------------------------------------------------------------------------------
 
 responder::responder(std::shared_ptr<worker_session> session, std::uint64_t call) noexcept
     : session_(std::move(session)), call_(call) {}
@@ -30,59 +78,63 @@ responder& responder::operator=(responder&& other) noexcept {
   return *this;
 }
 responder::~responder() {
-  if (!answered()) (void)fail(errc::execution_failed, "the function ended without an answer");
+  if (!answered()) (void)fail(errc::execution_failed, no_answer);
 }
 
 result<loan> responder::borrow(std::uint64_t size_bytes) {
-  if (!session_) return error{errc::invalid_request, 0, "the call is answered already"};
+  if (!session_) return error{errc::invalid_request, 0, "a responder of no call"};
   return session_->core().borrow(size_bytes);
 }
-
 result<void> responder::reply(std::span<const std::byte> answer) {
-  if (answered()) return error{errc::invalid_request, 0, "the call is answered already"};
-  if (answer.size() > session_->core().options().inline_limit) {
-    auto copy = borrow(answer.size());
-    if (!copy) {
-      (void)fail(errc::internal, std::string("no memory for the answer: ") + copy.error().message());
-      return copy.error();
-    }
-    std::memcpy(copy->data(), answer.data(), answer.size());
-    return reply(std::move(*copy));
-  }
-  return session_->answer(answer_to(std::exchange(call_, 0), record_kind::reply), answer);
+  if (!session_) return error{errc::invalid_request, 0, "a responder of no call"};
+  return answer_with(*session_, call_, answer);
 }
-
 result<void> responder::reply(std::string_view answer) {
   return reply(std::as_bytes(std::span(answer)));
 }
-
 result<void> responder::reply(loan answer) {
-  if (answered()) return error{errc::invalid_request, 0, "the call is answered already"};
-  const std::uint64_t call = std::exchange(call_, 0);
-  auto sent = session_->answer(answer_to(call, record_kind::reply), answer);
-  if (!sent && sent.error().code == errc::bad_argument) {
-    call_ = call;  // a loan of another session: the call can still be answered
-  }
-  return sent;
+  if (!session_) return error{errc::invalid_request, 0, "a responder of no call"};
+  return answer_with(*session_, call_, std::move(answer));
 }
-
 result<void> responder::fail(errc code, std::string_view text) {
-  if (answered()) return error{errc::invalid_request, 0, "the call is answered already"};
-  record_fields fields = answer_to(std::exchange(call_, 0), record_kind::failure);
-  fields.code = static_cast<std::uint16_t>(code);
-  const std::size_t limit =
-      std::min<std::size_t>(max_error_text, session_->core().options().inline_limit);
-  const std::span<const std::byte> bytes = std::as_bytes(std::span(text.substr(0, limit)));
-  return session_->answer(fields, bytes);
+  if (!session_) return error{errc::invalid_request, 0, "a responder of no call"};
+  return answer_with(*session_, call_, code, text);
 }
 
-context::context(responder answer, std::string_view function, std::uint64_t left_ns) noexcept
-    : answer_(std::move(answer)), function_(function) {
+// --- context ------------------------------------------------------------------------------------
+
+context::context(const std::shared_ptr<worker_session>& session, std::uint64_t call,
+                 std::string_view function, std::uint64_t left_ns) noexcept
+    : session_(&session), call_(call), function_(function), left_ns_(left_ns),
+      began_ns_(left_ns == 0 ? 0 : coarse_now_ns()) {}
+
+context::~context() {
+  if (!answered()) (void)fail(errc::execution_failed, no_answer);
+}
+
+std::optional<std::chrono::steady_clock::time_point> context::deadline() const noexcept {
   // A peer may say any number: what does not fit the clock is as good as no deadline.
   constexpr std::uint64_t longest_ns = 1ull << 60;
-  if (left_ns != 0 && left_ns < longest_ns) {
-    deadline_ = std::chrono::steady_clock::now() + std::chrono::nanoseconds(left_ns);
-  }
+  if (left_ns_ == 0 || left_ns_ > longest_ns) return std::nullopt;
+  return std::chrono::steady_clock::time_point(
+      std::chrono::nanoseconds(began_ns_ + static_cast<std::int64_t>(left_ns_)));
 }
+
+result<loan> context::borrow(std::uint64_t size_bytes) {
+  return (*session_)->core().borrow(size_bytes);
+}
+result<void> context::reply(std::span<const std::byte> answer) {
+  return answer_with(**session_, call_, answer);
+}
+result<void> context::reply(std::string_view answer) {
+  return answer_with(**session_, call_, std::as_bytes(std::span(answer)));
+}
+result<void> context::reply(loan answer) {
+  return answer_with(**session_, call_, std::move(answer));
+}
+result<void> context::fail(errc code, std::string_view text) {
+  return answer_with(**session_, call_, code, text);
+}
+responder context::defer() noexcept { return {*session_, std::exchange(call_, 0)}; }
 
 }  // namespace ferry

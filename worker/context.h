@@ -43,26 +43,32 @@ class responder {
 
 class context {
  public:
-  context(responder answer, std::string_view function, std::uint64_t left_ns) noexcept;
+  context(const std::shared_ptr<worker_session>& session, std::uint64_t call,
+          std::string_view function, std::uint64_t left_ns) noexcept;
+  ~context();
+  context(const context&) = delete;
+  context& operator=(const context&) = delete;
 
   std::string_view function() const noexcept { return function_; }
-  // When the caller gives up; nullopt: never. Counted from when this worker read the call.
-  std::optional<std::chrono::steady_clock::time_point> deadline() const noexcept { return deadline_; }
+  // When the caller gives up, to within a scheduler tick (4 ms); nullopt: never.
+  std::optional<std::chrono::steady_clock::time_point> deadline() const noexcept;
 
-  result<loan> borrow(std::uint64_t size_bytes) { return answer_.borrow(size_bytes); }
-  result<void> reply(std::span<const std::byte> answer) { return answer_.reply(answer); }
-  result<void> reply(std::string_view answer) { return answer_.reply(answer); }
-  result<void> reply(loan answer) { return answer_.reply(std::move(answer)); }
-  result<void> fail(errc code, std::string_view text) { return answer_.fail(code, text); }
-  bool answered() const noexcept { return answer_.answered(); }
+  result<loan> borrow(std::uint64_t size_bytes);
+  result<void> reply(std::span<const std::byte> answer);
+  result<void> reply(std::string_view answer);
+  result<void> reply(loan answer);
+  result<void> fail(errc code, std::string_view text);
+  bool answered() const noexcept { return call_ == 0; }
 
   // Takes the answer along, to give it later and out of order, from any thread.
-  responder defer() noexcept { return std::move(answer_); }
+  responder defer() noexcept;
 
  private:
-  responder answer_;
+  const std::shared_ptr<worker_session>* session_;  // the worker's: outlives the call
+  std::uint64_t call_;  // 0: answered or deferred
   std::string_view function_;
-  std::optional<std::chrono::steady_clock::time_point> deadline_;
+  std::uint64_t left_ns_;
+  std::int64_t began_ns_;
 };
 
 }  // namespace ferry

@@ -123,7 +123,7 @@ class worker::impl {
   void resolve(const record_fields& fields, std::string_view name) {
     const auto known = numbers_.find(std::string(name));
     if (known == numbers_.end()) {
-      responder nobody(session_, fields.call);
+      context nobody(session_, fields.call, {}, 0);
       (void)nobody.fail(errc::function_not_found, fmt::format("no function named '{}'", name));
       return;
     }
@@ -135,13 +135,12 @@ class worker::impl {
   }
 
   void invoke(const record_fields& fields, body&& content) {
-    responder answer(session_, fields.call);
     if (fields.function >= functions_.size()) {
-      (void)answer.fail(errc::function_not_found, "no function of that number");
-      return;
+      context nobody(session_, fields.call, {}, 0);
+      return (void)nobody.fail(errc::function_not_found, "no function of that number");
     }
     entry& called = functions_[fields.function];
-    context call(std::move(answer), called.name, fields.deadline_ns);
+    context call(session_, fields.call, called.name, fields.deadline_ns);
     try {
       called.function(call, std::move(content));
     } catch (const std::exception& problem) {

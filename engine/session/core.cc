@@ -61,7 +61,8 @@ session_core::session_core(unique_fd socket, session_options options, establishe
              [this](std::uint32_t id, const own_segment& made) { return send_segment(id, made); },
              [this](std::uint32_t id) { return retire_segment(id); }),
       // The peer returns what it read through its own returns ring: lend no more than fit there.
-      book_(static_cast<std::uint32_t>(peers.their_hello.returns_cells), arena_),
+      book_(static_cast<std::uint32_t>(peers.their_hello.returns_cells), arena_,
+            static_cast<std::uint32_t>(peers.my_hello.epoch)),
       returned_(cells_of(peer_control_, peers.their_hello), mine_->returns_taken) {}
 
 session_core::~session_core() { book_.take_back_all(); }
@@ -155,20 +156,21 @@ std::size_t session_core::trim(bool all) {
 
 // --- sending ------------------------------------------------------------------------------------
 
-result<void> session_core::send(const record_fields& fields, std::span<const std::byte> bytes) {
+result<void> session_core::send(const record_fields& fields, std::span<const std::byte> bytes,
+                                notice when) {
   if (over()) return error{errc::closed, 0, "the session is over"};
   if (bytes.size() > options_.inline_limit) {
     auto copy = borrow(bytes.size());
     if (!copy) return copy.error();
     std::memcpy(copy->data(), bytes.data(), bytes.size());
-    return send(fields, *copy);
+    return send(fields, *copy, when);
   }
   if (auto pushed = records_.try_push(fields, bytes); !pushed) return pushed.error();
-  announce(news::records);
+  tell(when);
   return {};
 }
 
-result<void> session_core::send(record_fields fields, loan& filled) {
+result<void> session_core::send(record_fields fields, loan& filled, notice when) {
   if (filled.core_.get() != this) {
     return error{errc::bad_argument, 0, "the loan is of another session, or was sent already"};
   }
@@ -176,7 +178,7 @@ result<void> session_core::send(record_fields fields, loan& filled) {
   if (filled.block_.segment == 0) {
     if (auto pushed = records_.try_push(fields, filled.bytes()); !pushed) return pushed.error();
     filled.drop();
-    announce(news::records);
+    tell(when);
     return {};
   }
   if (filled.body_id_ == 0) {
@@ -193,12 +195,18 @@ result<void> session_core::send(record_fields fields, loan& filled) {
   // From the push on the body is the peer's, and ours again only through its returns ring.
   filled.core_.reset();
   filled.body_id_ = 0;
-  announce(news::records);
+  tell(when);
   return {};
 }
 
-void session_core::announce(news what) noexcept {
-  switch (ringer_.check(what)) {
+void session_core::announce(news what) noexcept { ring(ringer_.check(what)); }
+
+void session_core::tell(notice when) noexcept {
+  ring(when == notice::now ? ringer_.check(news::records) : ringer_.glance(news::records));
+}
+
+void session_core::ring(wake how) noexcept {
+  switch (how) {
     case wake::none: break;
     case wake::bell: futex_wake_all(mine_->sleep.bell); break;
     case wake::packet:

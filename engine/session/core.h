@@ -38,10 +38,12 @@ class session_core final : public body_owner, public std::enable_shared_from_thi
 
   // --- sending --------------------------------------------------------------------------------
   // Publishes a record and wakes the peer if it sleeps. Bytes above inline_limit are copied into the
-  // arena first.
-  result<void> send(const record_fields& fields, std::span<const std::byte> body = {});
+  // arena first. After notice::later the caller owes an announce(): see ringer::glance.
+  enum class notice { now, later };
+  result<void> send(const record_fields& fields, std::span<const std::byte> body = {},
+                    notice when = notice::now);
   // The same, handing the loan over; on failure it is still the caller's, for another try.
-  result<void> send(record_fields fields, loan& body);
+  result<void> send(record_fields fields, loan& body, notice when = notice::now);
   // Tells the peer that positions moved, if it sleeps for want of room.
   void announce(news what) noexcept;
 
@@ -69,6 +71,8 @@ class session_core final : public body_owner, public std::enable_shared_from_thi
   friend class loan;
   session_core(unique_fd socket, session_options options, established peers);
   void release(loan& unsent) noexcept;
+  void tell(notice when) noexcept;
+  void ring(wake how) noexcept;
   result<void> send_segment(std::uint32_t id, const own_segment& segment);
   result<void> retire_segment(std::uint32_t id);
 

@@ -26,6 +26,9 @@ constexpr auto spin_socket_look = 1ms;
 // A gap of this length between two looks at the clock means that the spinner was not running.
 constexpr auto preemption_gap = 100us;
 
+// Looks for news before the first look at the clock: about a microsecond.
+constexpr int glance_looks = 64;
+
 constexpr std::uint64_t socket_token = 1;
 
 std::uint32_t id_of_segment(const record_fields& fields) { return fields.body_segment; }
@@ -203,11 +206,30 @@ void session::serve_socket() {
 
 // --- waiting ------------------------------------------------------------------------------------
 
+bool session::spinning_pays() const noexcept {
+  switch (core_->options().wait.mode) {
+    case wait_mode::spin: return true;
+    case wait_mode::block: return false;
+    case wait_mode::adaptive: break;
+  }
+  return policy_.budget_ns(current_cpu() + 1,
+                           core_->theirs().sleep.cpu.load(std::memory_order_relaxed)) != 0;
+}
+
 woke session::wait(std::optional<clock::time_point> deadline, bool for_room, condition until) {
   if (core_->over()) return woke::over;
   if (has_input()) {
     policy_.came_after(0);
     return woke::input;
+  }
+  if (spinning_pays()) {
+    for (int look = 0; look < glance_looks; ++look) {
+      if (records_.ready()) {
+        policy_.came_after(0);
+        return woke::input;
+      }
+      cpu_pause();
+    }
   }
   if (const std::uint32_t cpu = current_cpu() + 1; cpu != my_cpu_) {
     my_cpu_ = cpu;

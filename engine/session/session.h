@@ -52,7 +52,10 @@ class session {
     }
     return count;
   }
+  bool has_record() const noexcept { return records_.ready(); }
   bool has_input() const noexcept { return records_.ready() || peer_gone_; }
+  // Whether a spin of any length is worth while now.
+  bool spinning_pays() const noexcept;
 
   // Waits as the options say until there is input, `until` holds, the deadline passes or the session
   // ends. With `for_room` the peer also wakes us when it frees ring space or returns bodies.

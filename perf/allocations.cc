@@ -1,0 +1,31 @@
+#include "perf/allocations.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+namespace {
+std::atomic<std::uint64_t> count{0};
+
+void* counted(std::size_t size_bytes, std::size_t alignment) {
+  count.fetch_add(1, std::memory_order_relaxed);
+  const std::size_t rounded = (size_bytes + alignment - 1) / alignment * alignment;
+  void* at = std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded);
+  if (at == nullptr) throw std::bad_alloc();
+  return at;
+}
+}  // namespace
+
+namespace ferry::perf {
+std::uint64_t heap_allocations() noexcept { return count.load(std::memory_order_relaxed); }
+}  // namespace ferry::perf
+
+// new[] and the nothrow forms of the standard library come here by default.
+void* operator new(std::size_t size) { return counted(size, __STDCPP_DEFAULT_NEW_ALIGNMENT__); }
+void* operator new(std::size_t size, std::align_val_t alignment) {
+  return counted(size, static_cast<std::size_t>(alignment));
+}
+void operator delete(void* at) noexcept { std::free(at); }
+void operator delete(void* at, std::size_t) noexcept { std::free(at); }
+void operator delete(void* at, std::align_val_t) noexcept { std::free(at); }
+void operator delete(void* at, std::size_t, std::align_val_t) noexcept { std::free(at); }

@@ -1,0 +1,21 @@
+// The worker of the harness, and how a figure starts it: this very program with another argument.
+#pragma once
+#include <string>
+
+#include "perf/measure.h"
+#include "supervisor/launch.h"
+
+namespace ferry::perf {
+
+inline constexpr const char* worker_argument = "--be-the-worker";
+
+// main() of the worker: functions `echo`, `touch` (reads every byte, echoes), `read` (reads every
+// byte, answers 8), `none` (answers nothing), and `add` (typed).
+int worker_main(std::string_view wait);
+
+// A worker placed and waiting as told; the client waits the same way, and is placed too.
+launched start_worker(placement where, wait_mode wait, client_options options = {});
+
+const char* name_of(wait_mode wait);
+
+}  // namespace ferry::perf
