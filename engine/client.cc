@@ -16,7 +16,7 @@ namespace {
 using clock = std::chrono::steady_clock;
 
 constexpr std::size_t poll_batch = 64;        // answers handled between two looks at anything else
-constexpr int glance_looks = 64;             // about a microsecond
+constexpr int glance_looks = 32;             // a microsecond or a few
 constexpr auto retry_pause = std::chrono::microseconds(50);  // when another thread drives
 
 clock::time_point after(std::chrono::nanoseconds timeout) {

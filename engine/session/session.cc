@@ -1,6 +1,7 @@
 #include "engine/session/session.h"
 
 #include <fmt/format.h>
+#include <sched.h>
 
 #include <array>
 #include <cstring>
@@ -26,8 +27,11 @@ constexpr auto spin_socket_look = 1ms;
 // A gap of this length between two looks at the clock means that the spinner was not running.
 constexpr auto preemption_gap = 100us;
 
-// Looks for news before the first look at the clock: about a microsecond.
-constexpr int glance_looks = 64;
+// Looks for news before the first look at the clock: a microsecond or a few.
+constexpr int glance_looks = 32;
+
+// Times that a waiter hands its CPU to a peer that shares it, before it sleeps.
+constexpr int yield_looks = 3;
 
 constexpr std::uint64_t socket_token = 1;
 
@@ -206,22 +210,31 @@ void session::serve_socket() {
 
 // --- waiting ------------------------------------------------------------------------------------
 
+bool session::peer_is_elsewhere() const noexcept {
+  return current_cpu() + 1 != core_->theirs().sleep.cpu.load(std::memory_order_relaxed);
+}
+
 bool session::spinning_pays() const noexcept {
   switch (core_->options().wait.mode) {
     case wait_mode::spin: return true;
     case wait_mode::block: return false;
     case wait_mode::adaptive: break;
   }
-  return policy_.budget_ns(current_cpu() + 1,
-                           core_->theirs().sleep.cpu.load(std::memory_order_relaxed)) != 0;
+  return policy_.budget_ns() != 0 && peer_is_elsewhere();
 }
 
 woke session::wait(std::optional<clock::time_point> deadline, bool for_room, condition until) {
+  const wait_mode mode = core_->options().wait.mode;
   if (core_->over()) return woke::over;
   if (has_input()) {
     policy_.came_after(0);
     return woke::input;
   }
+  if (const std::uint32_t cpu = current_cpu() + 1; cpu != my_cpu_) {
+    my_cpu_ = cpu;
+    core_->mine().sleep.cpu.store(cpu, std::memory_order_relaxed);  // a hint for the peer's spinner
+  }
+  bool parting = false;
   if (spinning_pays()) {
     for (int look = 0; look < glance_looks; ++look) {
       if (records_.ready()) {
@@ -230,36 +243,48 @@ woke session::wait(std::optional<clock::time_point> deadline, bool for_room, con
       }
       cpu_pause();
     }
-  }
-  if (const std::uint32_t cpu = current_cpu() + 1; cpu != my_cpu_) {
-    my_cpu_ = cpu;
-    core_->mine().sleep.cpu.store(cpu, std::memory_order_relaxed);  // a hint for the peer's spinner
+  } else if (!peer_is_elsewhere() && !(parting = try_to_part())) {
+    // The peer shares our CPU: to hand it over for a moment is cheaper than any sleep and wakeup.
+    owe_nothing();
+    for (int look = 0; look < yield_looks; ++look) {
+      ::sched_yield();
+      if (has_input()) return woke::input;
+    }
   }
   const auto began = clock::now();
   if (deadline && began >= *deadline) return woke::timeout;
-  if (core_->options().wait.mode != wait_mode::block) {
-    const woke how = spin(deadline, until, began);
-    if (how != woke::timeout || core_->options().wait.mode == wait_mode::spin) return how;
+  if (mode != wait_mode::block) {
+    const woke how = spin(deadline, until, began, parting);
+    if (how != woke::timeout || mode == wait_mode::spin) return how;
   }
   return sleep(deadline, for_room, until, began);
 }
 
+bool session::try_to_part() noexcept {
+  if (core_->options().wait.mode != wait_mode::adaptive || !policy_.try_to_part()) return false;
+  cpu_set_t allowed;
+  return ::sched_getaffinity(0, sizeof allowed, &allowed) == 0 && CPU_COUNT(&allowed) > 1;
+}
+
 // Returns timeout when the spinning is over, be it for good or to go to sleep.
 woke session::spin(std::optional<clock::time_point> deadline, const condition& until,
-                   clock::time_point began) {
+                   clock::time_point began, bool parting) {
   const bool adaptive = core_->options().wait.mode == wait_mode::adaptive;
-  const auto& peer_cpu = core_->theirs().sleep.cpu;
   auto stop = clock::time_point::max();
   if (adaptive) {
-    const auto budget = std::chrono::nanoseconds(
-        policy_.budget_ns(my_cpu_, peer_cpu.load(std::memory_order_relaxed)));
-    if (budget == budget.zero()) return woke::timeout;
+    const auto budget = std::chrono::nanoseconds(policy_.budget_ns());
+    if (budget == 0ns) return woke::timeout;
+    if (peer_is_elsewhere()) {
+      policy_.apart();
+    } else if (!parting || policy_.part_by_sleeping()) {
+      return woke::timeout;
+    }
     stop = began + budget;
   }
   auto seen = began;
   auto next_socket_look = began + spin_socket_look;
   for (;;) {
-    for (int look = 0; look < 32; ++look) {
+    for (int look = 0; look < 16; ++look) {
       if (records_.ready()) {
         if (adaptive) policy_.came_after((clock::now() - began).count());
         return woke::input;
@@ -282,8 +307,8 @@ woke session::spin(std::optional<clock::time_point> deadline, const condition& u
         policy_.preempted();
         return woke::timeout;
       }
-      // Either side may have moved: together on one CPU, spinning only keeps the peer from running.
-      if (current_cpu() + 1 == peer_cpu.load(std::memory_order_relaxed)) return woke::timeout;
+      // Either side has moved: together on one CPU, spinning only keeps the peer from running.
+      if (!parting && !peer_is_elsewhere()) return woke::timeout;
     }
     seen = now;
   }
@@ -293,9 +318,10 @@ woke session::sleep(std::optional<clock::time_point> deadline, bool for_room,
                     const condition& until, clock::time_point began) {
   owe_nothing();
   const std::uint64_t room = for_room ? wants_room : awake;
+  const bool learns = core_->options().wait.mode == wait_mode::adaptive;
   const auto came = [&](woke how) {
     sleeper_.lower();
-    policy_.came_after((clock::now() - began).count());
+    if (learns) policy_.came_after((clock::now() - began).count());
     return how;
   };
   // First on the bell: the cheapest wakeup there is, but blind to the end of the socket.

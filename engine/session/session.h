@@ -76,8 +76,10 @@ class session {
   void retire(std::uint32_t id);
   void spoil(const char* what);
   void owe_nothing();  // gives ring space back and says so
+  bool peer_is_elsewhere() const noexcept;  // last seen on another CPU
+  bool try_to_part() noexcept;
   woke spin(std::optional<clock::time_point> deadline, const condition& until,
-            clock::time_point began);
+            clock::time_point began, bool parting);
   woke sleep(std::optional<clock::time_point> deadline, bool for_room, const condition& until,
              clock::time_point began);
 

@@ -1,5 +1,5 @@
 // How long an adaptive waiter may spin before it sleeps: the price of a wakeup on another CPU is
-// tens of microseconds, on the same CPU one; spinning pays only in the first case, and only if the
+// tens of microseconds, on the same CPU a few; spinning pays only in the first case, and only if the
 // news comes soon.
 // Units     nanoseconds. CPUs by number.
 // Threads   one waiter at a time. Pure: time and CPUs are handed in.
@@ -12,13 +12,32 @@ namespace ferry {
 
 class spin_policy {
  public:
-  explicit spin_policy(std::int64_t limit_ns) noexcept : limit_ns_(std::max<std::int64_t>(limit_ns, 0)) {}
+  explicit spin_policy(std::int64_t limit_ns) noexcept
+      : limit_ns_(std::max<std::int64_t>(limit_ns, 0)) {}
 
-  // How long to spin now. 0: sleep at once.
-  std::int64_t budget_ns(std::uint32_t my_cpu, std::uint32_t peer_cpu) const noexcept {
-    if (my_cpu == peer_cpu) return 0;  // the peer cannot run while we spin
+  // How long to spin for news from a peer on another CPU. 0: sleep at once.
+  std::int64_t budget_ns() const noexcept {
     if (expected_ns_ > limit_ns_ / 2) return 0;
     return std::clamp(2 * expected_ns_, std::min(floor_ns, limit_ns_), limit_ns_);
+  }
+
+  // The peer was last seen on this very CPU, where it cannot run while we spin. If both are free to
+  // move, one costly wait makes the scheduler part them, and from then on spinning pays; if they are
+  // not, it is wasted. So: worth a try now and then, ever more rarely while it does not help.
+  bool try_to_part() noexcept {
+    if (budget_ns() == 0) return false;
+    if (++together_ < next_try_) return false;
+    together_ = 0;
+    next_try_ = std::min(2 * next_try_, most_between_tries);
+    return true;
+  }
+  // How to try: a scheduler looks for a free CPU when it wakes a thread. If answers come at once, the
+  // peer is running, and we must sleep to be woken elsewhere; if they come late, the peer sleeps, and
+  // we must keep this CPU busy when it wakes.
+  bool part_by_sleeping() const noexcept { return expected_ns_ < floor_ns / 2; }
+  void apart() noexcept {
+    together_ = 0;
+    next_try_ = first_try;
   }
 
   // The news came `waited_ns` after the wait began, by spinning or after a sleep.
@@ -35,10 +54,14 @@ class spin_policy {
 
   // About the price of one sleep and wake of both sides: to spin for less never pays.
   static constexpr std::int64_t floor_ns = 50'000;
+  static constexpr std::uint32_t first_try = 4;  // waits on one CPU before the first try to part
+  static constexpr std::uint32_t most_between_tries = 4096;
 
  private:
   std::int64_t limit_ns_;
   std::int64_t expected_ns_ = 0;  // moving average of how long the news takes
+  std::uint32_t together_ = 0;    // waits on one CPU since the last try
+  std::uint32_t next_try_ = first_try;
 };
 
 }  // namespace ferry
