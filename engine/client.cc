@@ -117,6 +117,7 @@ class client::impl {
     const auto deadline = after(timeout);
     for (;;) {
       if (drives) {
+        session_->disarm();
         drive_until_arrived(me, deadline);
         leave();
       } else {
@@ -170,10 +171,13 @@ class client::impl {
       driver_.follow(me, bound(deadline));
       if (deadline != clock::time_point::max() && clock::now() >= deadline) return std::size_t{0};
     }
+    session_->disarm();
     const std::uint64_t before = ended_;
     for (;;) {
       turn();
       if (ended_ != before || core_.over()) break;
+      session_->look_around();
+      if (session_->has_input()) continue;
       const auto until = std::min(deadline, calls_.next_deadline());
       const woke how = session_->wait(bound(until));
       if (how == woke::timeout) {
@@ -302,7 +306,13 @@ class client::impl {
       const std::size_t landed = poll();
       if (me.arrived()) return;
       if (core_.over()) return end_all();
-      if (landed != 0 && ++turns_ % 64 != 0) continue;
+      if (landed != 0) {
+        // Also a flood of answers to nobody must not carry us past a deadline.
+        if (++turns_ % 64 != 0) continue;
+        expire();
+        if (me.arrived() || clock::now() >= deadline) return;
+        continue;
+      }
       expire();
       const auto until = std::min(deadline, calls_.next_deadline());
       if (session_->wait(bound(until)) == woke::timeout) {
@@ -329,6 +339,7 @@ class client::impl {
     const condition there{[](void* check) { return (*static_cast<Ready*>(check))(); }, &ready};
     for (;;) {
       if (driver_.try_take()) {
+        session_->disarm();
         turn();
         const bool done = there() || session_->wait(bound(deadline), true, there) == woke::condition;
         leave();

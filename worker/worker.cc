@@ -70,6 +70,10 @@ class worker::impl {
     session& input = session_->input();
     input.disarm();
     std::size_t served = serve();
+    if (served == 0) {
+      input.look_around();
+      served = serve();
+    }
     if (served == 0 && timeout > timeout.zero() && !session_->core().over()) {
       std::optional<std::chrono::steady_clock::time_point> deadline;
       if (timeout != std::chrono::nanoseconds::max()) {

@@ -248,7 +248,10 @@ void session_core::fail(errc code, std::string text) noexcept {
 }
 
 void session_core::close() noexcept {
-  if (!over()) (void)send_packet(socket_.get(), std::as_bytes(std::span(&bye_packet, 1)));
+  if (!over()) {
+    (void)send_packet(socket_.get(), std::as_bytes(std::span(&bye_packet, 1)));
+    announce(news::records);  // a peer asleep on the bell does not see the socket
+  }
   fail(errc::closed, "this side closed the session");
 }
 

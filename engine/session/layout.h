@@ -28,7 +28,7 @@ inline constexpr std::uint64_t features_known = feature_shared_memory | feature_
 
 // What a peer may make us map or hold; beyond it a hello or a packet is refused.
 inline constexpr std::uint64_t min_ring_bytes = 4096;
-inline constexpr std::uint64_t max_ring_bytes = 1ull << 30;
+inline constexpr std::uint64_t max_ring_bytes = 64ull << 20;
 inline constexpr std::uint64_t min_returns_cells = 16;
 inline constexpr std::uint64_t max_returns_cells = 1ull << 16;
 inline constexpr std::size_t max_peer_segments = 4096;

@@ -80,7 +80,8 @@ result<std::unique_ptr<session>, call_error> session::open(unique_fd socket, ses
 // --- reading ------------------------------------------------------------------------------------
 
 bool session::next(record_fields& fields, body& content) {
-  for (;;) {
+  // A bound on records that are none of the caller's business, so that a peer cannot hold us here.
+  for (int passed_over = 0; passed_over < 64; ++passed_over) {
     const auto popped =
         records_.try_pop([&](const record_fields& seen, std::span<const std::byte> bytes) {
           fields = seen;
@@ -113,6 +114,7 @@ bool session::next(record_fields& fields, body& content) {
     spoil("a record of an unknown kind");
     return false;
   }
+  return false;
 }
 
 bool session::find_body(const record_fields& fields, body& content) {
@@ -334,9 +336,11 @@ woke session::sleep(std::optional<clock::time_point> deadline, bool for_room,
     const auto left = deadline ? std::min<clock::duration>(*deadline - now, bell_slice) : bell_slice;
     futex_wait(core_->theirs().sleep.bell, bell, left);
     if (has_input()) return came(woke::input);
-    if (core_->over()) return came(woke::over);
     if (until()) return came(woke::condition);
     sleeper_.lower();
+    serve_socket();  // a wakeup without news may announce the end
+    if (has_input()) return came(woke::input);
+    if (core_->over()) return woke::over;
   }
   // Then in the reactor, for as long as it takes.
   for (;;) {
@@ -369,6 +373,16 @@ woke session::sleep(std::optional<clock::time_point> deadline, bool for_room,
     if (core_->over()) return woke::over;
     if (until()) return woke::condition;
   }
+}
+
+void session::look_around() {
+  std::array<reactor_event, 4> events;
+  if (const auto ready = waker_->wait(events, 0ns); !ready) {
+    core_->fail(ready.error().code, ready.error().message());
+  } else if (*ready != 0) {
+    serve_socket();
+  }
+  core_->trim(false);
 }
 
 void session::arm() {

@@ -61,6 +61,9 @@ class session {
   // ends. With `for_room` the peer also wakes us when it frees ring space or returns bodies.
   woke wait(std::optional<clock::time_point> deadline, bool for_room = false, condition until = {});
 
+  // Without waiting: serves the socket if it is ready, and lets memory go that has been idle.
+  void look_around();
+
   // Nobody drives the session for now, but somebody polls waker().fd(): news make it readable.
   void arm();
   void disarm() noexcept;

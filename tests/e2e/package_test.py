@@ -1,0 +1,55 @@
+#!/usr/bin/env python3
+"""Installs Ferry into an empty folder, builds the README's worker and host against it with nothing but
+pkg-config, and runs them: what a newcomer does.
+
+usage: package_test.py BUILD_DIR README
+"""
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+
+def run(command, **options):
+    done = subprocess.run(command, text=True, capture_output=True, timeout=240, **options)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}")
+    return done.stdout
+
+
+def code_block(readme, name):
+    found = re.search(r"```cpp\n(// " + re.escape(name) + r"\b.*?)```", readme, re.S)
+    if not found:
+        sys.exit(f"README.md shows no {name}")
+    return found.group(1)
+
+
+def main():
+    build, readme = sys.argv[1], pathlib.Path(sys.argv[2]).read_text()
+    with tempfile.TemporaryDirectory(prefix="ferry-package-") as folder:
+        root = pathlib.Path(folder) / "root"
+        run(["meson", "install", "-C", build, "--no-rebuild", "--destdir", root])
+        pc = next(root.rglob("ferry.pc"))
+        environment = dict(os.environ, PKG_CONFIG_SYSROOT_DIR=str(root),
+                           PKG_CONFIG_PATH=str(pc.parent))
+        # The sysroot is put before system folders too, where nothing is: harmless.
+        flags = run(["pkg-config", "--cflags", "--libs", "--static", "ferry"],
+                    env=environment).split()
+        compiler = os.environ.get("CXX", shutil.which("g++") or "c++")
+        for name in ("worker.cc", "host.cc"):
+            source = pathlib.Path(folder) / name
+            source.write_text(code_block(readme, name))
+            run([compiler, "-std=c++20", "-Wall", "-Wextra", "-Werror", source, *flags,
+                 "-o", source.with_suffix("")], cwd=folder)
+        said = run(["./host"], cwd=folder)
+        if said != "1 + 2 = 3\n":
+            sys.exit(f"the README's host said {said!r}")
+        version = run([next(root.rglob("bin/ferry")), "version"])
+        if "ferry" not in version:
+            sys.exit(f"ferry version said {version!r}")
+
+
+main()
