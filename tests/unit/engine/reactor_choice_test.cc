@@ -119,7 +119,7 @@ constexpr denial denials[] = {
 };
 
 TEST_F(reactor_choice, says_why_a_forced_io_uring_is_denied) {
-  if (!reactor::create(reactor_kind::io_uring)) GTEST_SKIP() << "denied here already";
+  if (!reactor::create(reactor_kind::io_uring)) GTEST_SKIP() << "expected: denied here already";
   for (const auto& each : denials) {
     const int code = exit_code_without(each.syscall_number, each.error_number, [&] {
       const auto made = reactor::create(reactor_kind::io_uring);
@@ -129,7 +129,7 @@ TEST_F(reactor_choice, says_why_a_forced_io_uring_is_denied) {
       if (text.find(each.names) == std::string::npos) return 3;
       return text.find("seccomp") == std::string::npos ? 4 : 0;
     });
-    if (code == filters_denied) GTEST_SKIP() << "no seccomp filters here";
+    if (code == filters_denied) GTEST_SKIP() << "expected: no seccomp filters here";
     EXPECT_EQ(code, 0) << each.names << ' ' << each.error_number;
   }
 }
@@ -140,7 +140,7 @@ TEST_F(reactor_choice, says_so_when_the_environment_forces_what_is_denied) {
     const auto made = reactor::create();
     return !made && made.error().code == errc::refused && made.error().sys_errno == EPERM ? 0 : 1;
   });
-  if (code == filters_denied) GTEST_SKIP() << "no seccomp filters here";
+  if (code == filters_denied) GTEST_SKIP() << "expected: no seccomp filters here";
   EXPECT_EQ(code, 0);
 }
 
@@ -153,7 +153,7 @@ TEST_F(reactor_choice, falls_back_to_epoll_where_io_uring_is_denied) {
       if (std::string((*made)->why()) != "io_uring refused by the kernel or container") return 3;
       return works(**made) ? 0 : 4;
     });
-    if (code == filters_denied) GTEST_SKIP() << "no seccomp filters here";
+    if (code == filters_denied) GTEST_SKIP() << "expected: no seccomp filters here";
     EXPECT_EQ(code, 0) << each.names << ' ' << each.error_number;
   }
 }
@@ -170,7 +170,7 @@ TEST_F(reactor_choice, epoll_keeps_its_timeouts_where_the_newer_call_is_denied) 
       if (steady::now() - start < 1'200'000ns) return 3;
       return works(**made) ? 0 : 4;
     });
-    if (code == filters_denied) GTEST_SKIP() << "no seccomp filters here";
+    if (code == filters_denied) GTEST_SKIP() << "expected: no seccomp filters here";
     EXPECT_EQ(code, 0) << error_number;
   }
 }

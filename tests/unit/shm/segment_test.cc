@@ -179,7 +179,7 @@ TEST(own_segment, names_the_descriptor_limit) {
 }
 
 TEST(own_segment, names_the_address_space_limit) {
-  if (FERRY_TEST_SANITIZED) GTEST_SKIP() << "a sanitizer needs the address space";
+  if (FERRY_TEST_SANITIZED) GTEST_SKIP() << "expected: a sanitizer needs the address space";
   EXPECT_EQ(run_in_child([] {
               const rlimit tight{64u << 20, 64u << 20};
               CHILD_EXPECT(::setrlimit(RLIMIT_AS, &tight) == 0);
