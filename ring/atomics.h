@@ -13,7 +13,7 @@
 
 namespace ferry {
 
-inline constexpr std::size_t pad_bytes = 128;        // two cache lines: x86 prefetches lines in pairs
+inline constexpr std::size_t pad_bytes = 128;  // two cache lines: x86 prefetches lines in pairs
 inline constexpr std::size_t cache_line_bytes = 64;  // the unit in which records are laid out
 
 struct std_atomics {

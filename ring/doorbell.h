@@ -12,8 +12,8 @@
 // Layout    one sleep_words in each side's segment; each writes only its own.
 // Threads   sleeper: one thread at a time. ringer: any thread.
 // Promise   if the ringer's news came before the sleeper's last look, the look finds it; otherwise
-//           the ringer's look at `asleep` finds the epoch. One of the two always holds (Dekker), so a
-//           wakeup is never lost; late ones may be spurious. No system call here: the caller does it.
+//           the ringer's look at `asleep` finds the epoch. One of the two always holds (Dekker): a
+//           wakeup is never lost; late ones may be spurious. The caller makes the system calls.
 // Crashes   a ringer that dies between news and bell leaves the sleeper to the end of the socket,
 //           which every sleeper also watches (tests/model/doorbell.pml, "death").
 // Source    ring/README.md, "Asleep and bell".

@@ -7,7 +7,7 @@
 // Lifetime  views: they borrow both mappings, which must outlive them.
 // Errors    full, empty: later.  frame_too_large: never fits.  corrupt: the peer broke the layout;
 //           it stays corrupt, close the session.
-// Crashes   a producer that dies before the ready word leaves a record that never becomes visible; a
+// Crashes   a producer that dies before the ready word leaves a record that never appears; a
 //           consumer that dies leaves a ring that fills up. tests/fault/kill_test.cc kills at both.
 // Source    ring/README.md, "Record ring".
 #pragma once
@@ -91,7 +91,7 @@ class record_consumer {
       : base_(ring.data()), capacity_(ring.size()), key_(key), mine_(&mine), position_(start),
         published_(start) {}
 
-  // Whether a record waits. Never wrong for long: a record being published shows up on the next look.
+  // Whether a record waits. One that is being published shows up on a later look.
   bool ready() const noexcept {
     // sync(ring.record) acquire: pairs with the release store in record_producer::publish.
     return next()->ready.load(std::memory_order_acquire) == ready_word(position_, key_);
@@ -130,8 +130,8 @@ class record_consumer {
   bool give_back() noexcept {
     if (published_ == position_) return false;
     published_ = position_;
-    // sync(ring.free) release: pairs with the acquire load in room::look_at_peer; our reads of these
-    // records are over before the producer overwrites them.
+    // sync(ring.free) release: pairs with the acquire load in room::look_at_peer; our reads of
+    // these records are over before the producer overwrites them.
     mine_->position.store(position_, std::memory_order_release);
     return true;
   }

@@ -53,7 +53,7 @@ class returns_consumer {
                    std::uint64_t start = 0) noexcept
       : cells_(cells), mine_(&mine), position_(start), published_(start) {}
 
-  // The next returned id. Any 32-bit value may come: the loan book decides whether it is one of ours.
+  // The next returned id. Any 32-bit value may come: the loan book decides whether it is ours.
   result<std::uint32_t> try_pop() noexcept {
     // sync(returns.cell) acquire: pairs with the release store in try_push.
     const std::uint64_t cell =
