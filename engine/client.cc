@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "engine/call_table.h"
+#include "engine/coarse_clock.h"
 #include "engine/driver.h"
 #include "engine/session/session.h"
 
@@ -19,9 +20,14 @@ constexpr std::size_t poll_batch = 64;        // answers handled between two loo
 constexpr int glance_looks = 32;             // a microsecond or a few
 constexpr auto retry_pause = std::chrono::microseconds(50);  // when another thread drives
 
+// Reading the precise clock costs more than sending a record. A deadline of a second or more may be
+// a tick late, never early.
+constexpr auto coarse_is_enough = std::chrono::seconds(1);
+
 clock::time_point after(std::chrono::nanoseconds timeout) {
   if (timeout == std::chrono::nanoseconds::max()) return clock::time_point::max();
-  const auto now = clock::now();
+  const auto now =
+      timeout < coarse_is_enough ? clock::now() : coarse_now() + coarse_tick;
   if (timeout > clock::time_point::max() - now) return clock::time_point::max();
   return now + std::max(timeout, std::chrono::nanoseconds::zero());
 }
@@ -148,9 +154,13 @@ class client::impl {
       follower* me;
       std::optional<call_result>* outcome;
       std::uint32_t* function;
-      void operator()(const record_fields* answer, call_result&& result) {
+      void operator()(const record_fields* answer, body&& content, call_error* why) {
         if (function != nullptr && answer != nullptr) *function = answer->function;
-        outcome->emplace(std::move(result));
+        if (why != nullptr) {
+          outcome->emplace(std::move(*why));
+        } else {
+          outcome->emplace(std::move(content));
+        }
         me->arrive();
       }
     };
@@ -181,8 +191,9 @@ class client::impl {
       const auto until = std::min(deadline, calls_.next_deadline());
       const woke how = session_->wait(bound(until));
       if (how == woke::timeout) {
-        turn();
-        if (clock::now() >= deadline) break;
+        const auto now = clock::now();
+        turn(now);
+        if (now >= deadline) break;
       }
     }
     const std::uint64_t count = ended_ - before;
@@ -235,15 +246,15 @@ class client::impl {
   std::atomic<bool> closed_{false};  // by this side
 
  private:
-  static call_result timed_out() {
-    return call_error{errc::timeout, "no answer before the deadline", true};
+  static call_error timed_out() {
+    return {errc::timeout, "no answer before the deadline", true};
   }
 
   // --- driving: only with the wheel in hand -----------------------------------------------------
-  void turn() {
+  void turn(clock::time_point now = coarse_now()) {
     poll();
     core_.collect_returns();
-    expire();
+    if (calls_.next_deadline() != clock::time_point::max()) expire(now);
     if (core_.over()) end_all();
   }
 
@@ -253,11 +264,12 @@ class client::impl {
     }
     const bool known = calls_.end(fields.call, [&](completion& done) {
       ++ended_;
-      if (fields.kind == record_kind::failure) {
+      if (fields.kind == record_kind::failure) [[unlikely]] {
         const errc code = fields.code == 0 ? errc::internal : static_cast<errc>(fields.code);
-        done(&fields, call_error{code, std::string(content.text()), true});
+        call_error why{code, std::string(content.text()), true};
+        done(&fields, body(), &why);
       } else {
-        done(&fields, std::move(content));
+        done(&fields, std::move(content), nullptr);
       }
     });
     if (!known) stale_.fetch_add(1, std::memory_order_relaxed);  // ended by its deadline, or never was
@@ -269,7 +281,7 @@ class client::impl {
     if (!session_->spinning_pays()) return false;
     for (int look = 0; look < glance_looks; ++look) {
       if (session_->has_record()) {
-        poll();
+        poll(1);  // most likely ours: do not touch the next line before the caller has it
         return me.arrived();
       }
       cpu_pause();
@@ -277,27 +289,27 @@ class client::impl {
     return false;
   }
 
-  std::size_t poll() {
+  std::size_t poll(std::size_t limit = poll_batch) {
     return session_->poll([this](const record_fields& fields, body&& content) {
       land(fields, std::move(content));
-    }, poll_batch);
+    }, limit);
   }
 
-  void expire() {
-    const auto next = calls_.next_deadline();
-    if (next == clock::time_point::max()) return;
-    const auto now = clock::now();
-    if (now < next) return;
+  // `now`: precise after a wait for the deadline itself; coarse, so late by a tick, in passing.
+  void expire(clock::time_point now) {
+    if (now < calls_.next_deadline()) return;
     calls_.end_expired(now, [this](completion& done) {
       ++ended_;
-      done(nullptr, timed_out());
+      call_error why = timed_out();
+      done(nullptr, body(), &why);
     });
   }
 
   void end_all() {
     calls_.end_all([this](completion& done) {
       ++ended_;
-      done(nullptr, over_error(true));
+      call_error why = over_error(true);
+      done(nullptr, body(), &why);
     });
   }
 
@@ -309,15 +321,16 @@ class client::impl {
       if (landed != 0) {
         // Also a flood of answers to nobody must not carry us past a deadline.
         if (++turns_ % 64 != 0) continue;
-        expire();
-        if (me.arrived() || clock::now() >= deadline) return;
+        const auto now = clock::now();
+        expire(now);
+        if (me.arrived() || now >= deadline) return;
         continue;
       }
-      expire();
       const auto until = std::min(deadline, calls_.next_deadline());
       if (session_->wait(bound(until)) == woke::timeout) {
-        expire();
-        if (me.arrived() || clock::now() >= deadline) return;
+        const auto now = clock::now();
+        expire(now);
+        if (me.arrived() || now >= deadline) return;
       }
     }
   }

@@ -112,8 +112,9 @@ class client {
 
   template <class F>
   static completion wrap(F&& done) {
-    return completion([done = std::forward<F>(done)](const record_fields*, call_result&& outcome) mutable {
-      done(std::move(outcome));
+    return completion([done = std::forward<F>(done)](const record_fields*, body&& content,
+                                                     call_error* why) mutable {
+      done(why != nullptr ? call_result(std::move(*why)) : call_result(std::move(content)));
     });
   }
 

@@ -54,9 +54,11 @@ class completion {
   }
   ~completion() { reset(); }
 
-  // `answer`: the record that ended the call, or null if this side ended it.
-  void operator()(const record_fields* answer, call_result&& outcome) {
-    table_->invoke(storage_, answer, std::move(outcome));
+  // Invokes the callable as f(const record_fields* answer, body&& content, call_error* why). `why`:
+  // null for a result, which is `content`; otherwise the failure, to be moved from. `answer`: the
+  // record that ended the call, or null if this side ended it.
+  void operator()(const record_fields* answer, body&& content, call_error* why) {
+    table_->invoke(storage_, answer, std::move(content), why);
   }
   void reset() noexcept {
     if (table_ != nullptr && table_->destroy != nullptr) table_->destroy(storage_);
@@ -65,7 +67,7 @@ class completion {
 
  private:
   struct table {
-    void (*invoke)(std::byte*, const record_fields*, call_result&&);
+    void (*invoke)(std::byte*, const record_fields*, body&&, call_error*);
     void (*move)(std::byte* to, std::byte* from) noexcept;
     void (*destroy)(std::byte*) noexcept;  // null: nothing to do
   };
@@ -78,8 +80,8 @@ class completion {
   }
   template <class F>
   static constexpr table inplace_table{
-      [](std::byte* at, const record_fields* answer, call_result&& outcome) {
-        in<F>(at)(answer, std::move(outcome));
+      [](std::byte* at, const record_fields* answer, body&& content, call_error* why) {
+        in<F>(at)(answer, std::move(content), why);
       },
       [](std::byte* to, std::byte* from) noexcept {
         new (to) F(std::move(in<F>(from)));
@@ -90,8 +92,8 @@ class completion {
           : +[](std::byte* at) noexcept { in<F>(at).~F(); }};
   template <class F>
   static constexpr table heap_table{
-      [](std::byte* at, const record_fields* answer, call_result&& outcome) {
-        (*in<F*>(at))(answer, std::move(outcome));
+      [](std::byte* at, const record_fields* answer, body&& content, call_error* why) {
+        (*in<F*>(at))(answer, std::move(content), why);
       },
       [](std::byte* to, std::byte* from) noexcept { new (to) F*(in<F*>(from)); },
       [](std::byte* at) noexcept { delete in<F*>(at); }};

@@ -1,13 +1,15 @@
 #include "worker/context.h"
 
 #include <cstring>
-#include <ctime>
 #include <utility>
 
+#include "engine/coarse_clock.h"
 #include "worker/worker_session.h"
 
 namespace ferry {
 namespace {
+
+using clock = std::chrono::steady_clock;
 
 // An error text longer than this says no more: it travels inline.
 constexpr std::size_t max_error_text = 1024;
@@ -57,13 +59,6 @@ result<void> answer_with(worker_session& session, std::uint64_t& call,
 
 constexpr const char* no_answer = "the function ended without an answer";
 
-// Cheap and a tick old at worst: every call reads it, hardly any looks at it.
-std::int64_t coarse_now_ns() noexcept {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return now.tv_sec * std::int64_t{1'000'000'000} + now.tv_nsec;
-}
-
 }  // namespace
 
 // --- responder ----------------------------------------------------------------------------------
@@ -106,7 +101,7 @@ result<void> responder::fail(errc code, std::string_view text) {
 context::context(const std::shared_ptr<worker_session>& session, std::uint64_t call,
                  std::string_view function, std::uint64_t left_ns) noexcept
     : session_(&session), call_(call), function_(function), left_ns_(left_ns),
-      began_ns_(left_ns == 0 ? 0 : coarse_now_ns()) {}
+      began_(left_ns == 0 ? clock::time_point() : coarse_now()) {}
 
 context::~context() {
   if (!answered()) (void)fail(errc::execution_failed, no_answer);
@@ -116,8 +111,7 @@ std::optional<std::chrono::steady_clock::time_point> context::deadline() const n
   // A peer may say any number: what does not fit the clock is as good as no deadline.
   constexpr std::uint64_t longest_ns = 1ull << 60;
   if (left_ns_ == 0 || left_ns_ > longest_ns) return std::nullopt;
-  return std::chrono::steady_clock::time_point(
-      std::chrono::nanoseconds(began_ns_ + static_cast<std::int64_t>(left_ns_)));
+  return began_ + std::chrono::nanoseconds(left_ns_);
 }
 
 result<loan> context::borrow(std::uint64_t size_bytes) {

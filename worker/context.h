@@ -50,7 +50,7 @@ class context {
   context& operator=(const context&) = delete;
 
   std::string_view function() const noexcept { return function_; }
-  // When the caller gives up, to within a scheduler tick (4 ms); nullopt: never.
+  // When the caller gives up, to within a scheduler tick (up to 10 ms early); nullopt: never.
   std::optional<std::chrono::steady_clock::time_point> deadline() const noexcept;
 
   result<loan> borrow(std::uint64_t size_bytes);
@@ -68,7 +68,7 @@ class context {
   std::uint64_t call_;  // 0: answered or deferred
   std::string_view function_;
   std::uint64_t left_ns_;
-  std::int64_t began_ns_;
+  std::chrono::steady_clock::time_point began_;
 };
 
 }  // namespace ferry
