@@ -17,6 +17,7 @@ namespace {
 using clock = std::chrono::steady_clock;
 
 constexpr std::size_t poll_batch = 64;        // answers handled between two looks at anything else
+constexpr std::size_t max_error_text = 4096;  // of a worker's failure: a longer one is cut
 constexpr int glance_looks = 32;             // a microsecond or a few
 constexpr auto retry_pause = std::chrono::microseconds(50);  // when another thread drives
 
@@ -187,10 +188,9 @@ class client::impl {
       turn();
       if (ended_ != before || core_.over()) break;
       session_->look_around();
-      if (session_->has_input()) continue;
       const auto until = std::min(deadline, calls_.next_deadline());
-      const woke how = session_->wait(bound(until));
-      if (how == woke::timeout) {
+      const bool flooded = session_->has_input();  // maybe for ever, with answers to nobody
+      if (flooded || session_->wait(bound(until)) == woke::timeout) {
         const auto now = clock::now();
         turn(now);
         if (now >= deadline) break;
@@ -266,7 +266,7 @@ class client::impl {
       ++ended_;
       if (fields.kind == record_kind::failure) [[unlikely]] {
         const errc code = fields.code == 0 ? errc::internal : static_cast<errc>(fields.code);
-        call_error why{code, std::string(content.text()), true};
+        call_error why{code, std::string(content.text().substr(0, max_error_text)), true};
         done(&fields, body(), &why);
       } else {
         done(&fields, std::move(content), nullptr);

@@ -17,6 +17,7 @@ namespace ferry {
 namespace {
 
 constexpr std::size_t poll_batch = 64;  // calls served between two looks at anything else
+constexpr std::size_t longest_name = 4096;  // of a function that a host asks for: no more is copied
 
 // The socket that the parent left for us, checked to be one.
 result<unique_fd, call_error> inherited_socket() {
@@ -125,6 +126,7 @@ class worker::impl {
   }
 
   void resolve(const record_fields& fields, std::string_view name) {
+    if (name.size() > longest_name) name = {};  // known to nobody
     const auto known = numbers_.find(std::string(name));
     if (known == numbers_.end()) {
       context nobody(session_, fields.call, {}, 0);

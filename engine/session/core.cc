@@ -60,8 +60,10 @@ session_core::session_core(unique_fd socket, session_options options, establishe
       arena_(options_.arena,
              [this](std::uint32_t id, const own_segment& made) { return send_segment(id, made); },
              [this](std::uint32_t id) { return retire_segment(id); }),
-      // The peer returns what it read through its own returns ring: lend no more than fit there.
-      book_(static_cast<std::uint32_t>(peers.their_hello.returns_cells), arena_,
+      // The peer returns what it read through its own returns ring: lend no more than fit there,
+      // and leave out the eighth that we may have read without saying so (returns_consumer).
+      book_(static_cast<std::uint32_t>(peers.their_hello.returns_cells -
+                                       peers.their_hello.returns_cells / 8), arena_,
             static_cast<std::uint32_t>(peers.my_hello.epoch)),
       returned_(cells_of(peer_control_, peers.their_hello), mine_->returns_taken) {}
 
@@ -165,9 +167,15 @@ result<void> session_core::send(const record_fields& fields, std::span<const std
     std::memcpy(copy->data(), bytes.data(), bytes.size());
     return send(fields, *copy, when);
   }
-  if (auto pushed = records_.try_push(fields, bytes); !pushed) return pushed.error();
+  if (auto pushed = push(fields, bytes); !pushed) return pushed.error();
   tell(when);
   return {};
+}
+
+result<void> session_core::push(const record_fields& fields, std::span<const std::byte> bytes) {
+  auto pushed = records_.try_push(fields, bytes);
+  if (!pushed && pushed.error().code == errc::corrupt) fail(errc::corrupt, pushed.error().what);
+  return pushed;
 }
 
 result<void> session_core::send(record_fields fields, loan& filled, notice when) {
@@ -176,7 +184,7 @@ result<void> session_core::send(record_fields fields, loan& filled, notice when)
   }
   if (over()) return error{errc::closed, 0, "the session is over"};
   if (filled.block_.segment == 0) {
-    if (auto pushed = records_.try_push(fields, filled.bytes()); !pushed) return pushed.error();
+    if (auto pushed = push(fields, filled.bytes()); !pushed) return pushed.error();
     filled.drop();
     tell(when);
     return {};
@@ -191,7 +199,7 @@ result<void> session_core::send(record_fields fields, loan& filled, notice when)
   fields.body_offset = filled.block_.offset;
   fields.body_size = filled.size_;
   fields.body_id = filled.body_id_;
-  if (auto pushed = records_.try_push(fields); !pushed) return pushed.error();
+  if (auto pushed = push(fields); !pushed) return pushed.error();
   // From the push on the body is the peer's, and ours again only through its returns ring.
   filled.core_.reset();
   filled.body_id_ = 0;
@@ -231,7 +239,7 @@ result<void> session_core::retire_segment(std::uint32_t id) {
   fields.kind = record_kind::retire;
   fields.body_segment = id;
   // Called with the arena locked: published, not announced; a sleeping peer reads it when it wakes.
-  return records_.try_push(fields);
+  return push(fields);
 }
 
 // --- end ----------------------------------------------------------------------------------------

@@ -71,6 +71,8 @@ class session_core final : public body_owner, public std::enable_shared_from_thi
   friend class loan;
   session_core(unique_fd socket, session_options options, established peers);
   void release(loan& unsent) noexcept;
+  // Into the ring, unannounced. A position that cannot be ends the session.
+  result<void> push(const record_fields& fields, std::span<const std::byte> body = {});
   void tell(notice when) noexcept;
   void ring(wake how) noexcept;
   result<void> send_segment(std::uint32_t id, const own_segment& segment);

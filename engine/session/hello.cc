@@ -101,13 +101,7 @@ result<hello_packet, call_error> parse_hello(const packet& got, std::span<const 
   }
   std::memcpy(&header, bytes.data(), sizeof header);
   if (header.kind == packet_kind::reject && bytes.size() >= sizeof(reject_packet)) {
-    reject_packet head{};
-    std::memcpy(&head, bytes.data(), sizeof head);
-    return call_error{head.code == static_cast<std::uint32_t>(errc::version_mismatch)
-                          ? errc::version_mismatch
-                          : errc::refused,
-                      fmt::format("the peer refused: {}", printable(bytes.subspan(sizeof head))),
-                      false};
+    return read_reject(bytes);
   }
   // Magic and version come first and stay where they are in every version.
   constexpr std::size_t prefix = offsetof(hello_packet, features_offered);
@@ -124,9 +118,13 @@ result<hello_packet, call_error> parse_hello(const packet& got, std::span<const 
                       fmt::format("protocol versions differ: the peer speaks {}, this side {}",
                                   hello.version, protocol_version), false};
   }
-  if (bytes.size() != sizeof hello || header.size_bytes != sizeof hello) {
+  if (bytes.size() != sizeof hello) {
     return call_error{errc::corrupt, fmt::format("the peer's hello has {} bytes, not {}",
                                                  bytes.size(), sizeof hello), false};
+  }
+  if (header.size_bytes != sizeof hello) {
+    return call_error{errc::corrupt, fmt::format("the peer's hello says that it has {} bytes, not {}",
+                                                 header.size_bytes, sizeof hello), false};
   }
   std::memcpy(&hello, bytes.data(), sizeof hello);
   if (got.fd_count != 1) {
@@ -149,6 +147,11 @@ result<void, call_error> check_hello(const hello_packet& theirs, const hello_pac
   }
   if (theirs.role == mine.role) {
     return call_error{errc::corrupt, "both sides play the same role", false};
+  }
+  if (theirs.role != static_cast<std::uint16_t>(session_role::host) &&
+      theirs.role != static_cast<std::uint16_t>(session_role::worker)) {
+    return call_error{errc::corrupt, fmt::format("the peer plays the unknown role {}", theirs.role),
+                      false};
   }
   if (!std::has_single_bit(theirs.ring_bytes) || theirs.ring_bytes < min_ring_bytes ||
       theirs.ring_bytes > max_ring_bytes) {
@@ -188,6 +191,15 @@ result<void, call_error> check_control(const peer_segment& segment, const hello_
 
 }  // namespace
 
+call_error read_reject(std::span<const std::byte> packet) {
+  reject_packet head{};
+  FERRY_CHECK(packet.size() >= sizeof head);
+  std::memcpy(&head, packet.data(), sizeof head);
+  return {head.code == static_cast<std::uint32_t>(errc::version_mismatch) ? errc::version_mismatch
+                                                                          : errc::refused,
+          fmt::format("the peer refused: {}", printable(packet.subspan(sizeof head))), false};
+}
+
 result<established, call_error> exchange_hello(const unique_fd& socket, session_role role,
                                                const session_options& options) {
   const auto deadline = clock::now() + options.hello_timeout;
@@ -217,12 +229,12 @@ result<established, call_error> exchange_hello(const unique_fd& socket, session_
   }
 
   std::array<std::byte, max_packet_bytes> buffer;
-  auto got = await_packet(socket, buffer, deadline);
-  if (!got) return std::move(got).error();
   const auto refuse = [&](call_error why) {
     send_reject(socket, why);
     return why;
   };
+  auto got = await_packet(socket, buffer, deadline);
+  if (!got) return refuse(std::move(got).error());
   auto theirs = parse_hello(*got, std::span(buffer).first(got->size_bytes));
   if (!theirs) {
     if (theirs.error().code == errc::refused) return theirs.error();

@@ -7,6 +7,7 @@
 // Source    engine/README.md, "Handshake".
 #pragma once
 #include <chrono>
+#include <span>
 #include <string>
 
 #include "engine/session/layout.h"
@@ -25,6 +26,9 @@ struct established {
   hello_packet my_hello;
   hello_packet their_hello;
 };
+
+// What a peer says when it refuses us; the bytes of a whole reject packet, header included.
+call_error read_reject(std::span<const std::byte> packet);
 
 result<established, call_error> exchange_hello(const unique_fd& socket, session_role role,
                                                const session_options& options);

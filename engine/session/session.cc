@@ -58,7 +58,8 @@ session::session(std::shared_ptr<session_core> core, std::unique_ptr<reactor> wa
     : core_(std::move(core)), waker_(std::move(waker)),
       records_(core_->peer_ring(), core_->mine().records_read, core_->peer_key()),
       sleeper_(core_->mine().sleep, core_->theirs().sleep),
-      policy_(core_->options().wait.spin_limit.count()) {}
+      policy_(core_->options().wait.spin_limit.count()),
+      left_after_end_(core_->peer_ring().size() / cache_line_bytes) {}
 
 session::~session() {
   core_->close();
@@ -100,9 +101,16 @@ bool session::next(record_fields& fields, body& content) {
       }
       return false;
     }
+    if (peer_gone_ && left_after_end_-- == 0) [[unlikely]] {
+      core_->fail(errc::unavailable, "the peer closed the socket and goes on writing");
+      return false;
+    }
     if (records_.owes_room()) owe_nothing();
     switch (fields.kind) {
-      case record_kind::retire: retire(id_of_segment(fields)); continue;
+      case record_kind::retire:
+        retire(id_of_segment(fields));
+        if (core_->over()) return false;
+        continue;
       case record_kind::call:
       case record_kind::reply:
       case record_kind::failure:
@@ -167,7 +175,13 @@ void session::add_segment(std::uint32_t id, std::uint64_t size_bytes, const uniq
 
 void session::retire(std::uint32_t id) {
   // Bodies that still lie in it keep the mapping; the owner promised that there are none.
-  std::erase_if(memories_, [&](const auto& memory) { return memory->id == id; });
+  const auto erase = [&] {
+    return std::erase_if(memories_, [&](const auto& memory) { return memory->id == id; }) != 0;
+  };
+  if (erase()) return;
+  // Unused from first to last, it may still lie in the socket: or we would map it after its end.
+  serve_socket();
+  if (!erase() && !core_->over()) spoil("a retired segment that was never sent");
 }
 
 void session::spoil(const char* what) { core_->fail(errc::corrupt, what); }
@@ -198,6 +212,13 @@ void session::serve_socket() {
     switch (header.kind) {
       case packet_kind::wakeup: break;
       case packet_kind::bye: said_bye_ = true; break;
+      case packet_kind::reject: {
+        // It read our hello after we had read its own, and does not want us.
+        const auto packet = std::span<const std::byte>(buffer).first(got->size_bytes);
+        if (packet.size() < sizeof(reject_packet)) return spoil("a reject packet of a wrong size");
+        const call_error why = read_reject(packet);
+        return core_->fail(why.code, why.text);
+      }
       case packet_kind::segment: {
         segment_packet packet{};
         if (got->size_bytes != sizeof packet) return spoil("a segment packet of a wrong size");

@@ -70,6 +70,8 @@ class session {
 
   // Reads what lies in the socket: segments, wakeups, the peer's end.
   void serve_socket();
+  // The socket ended: nobody reads what we send any more, though its last records may wait here.
+  bool peer_gone() const noexcept { return peer_gone_; }
 
  private:
   bool next(record_fields& fields, body& content);
@@ -94,6 +96,7 @@ class session {
   std::vector<std::shared_ptr<peer_memory>> memories_;  // the peer's segments, latest last
   std::uint32_t my_cpu_ = 0;  // as published, plus one
   bool peer_gone_ = false;    // the socket ended; what is in the ring is still delivered
+  std::uint64_t left_after_end_;  // so many records at most: it may not go on for ever
   bool said_bye_ = false;
   bool armed_ = false;
 };
