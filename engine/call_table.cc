@@ -33,8 +33,12 @@ std::uint64_t call_table::enter(std::uint32_t index, clock::time_point deadline)
   const std::int64_t when = deadline.time_since_epoch().count();
   mine.deadline.store(when, std::memory_order_relaxed);  // the store of the id publishes it
   // release: pairs with the acquire in end() and sweep(); the completion is there.
-  mine.id.store(id, std::memory_order_release);
-  if (deadline != clock::time_point::max()) note_deadline(when);
+  if (deadline == clock::time_point::max()) {
+    mine.id.store(id, std::memory_order_release);
+  } else {
+    mine.id.store(id, std::memory_order_seq_cst);  // against the store of earliest_ in sweep()
+    note_deadline(when);
+  }
   return id;
 }
 
@@ -59,9 +63,9 @@ void call_table::push_free(std::uint32_t index) noexcept {
 }
 
 void call_table::note_deadline(std::int64_t deadline) noexcept {
-  std::int64_t earliest = earliest_.load(std::memory_order_relaxed);
+  std::int64_t earliest = earliest_.load(std::memory_order_seq_cst);
   while (deadline < earliest &&
-         !earliest_.compare_exchange_weak(earliest, deadline, std::memory_order_relaxed)) {
+         !earliest_.compare_exchange_weak(earliest, deadline, std::memory_order_seq_cst)) {
   }
 }
 

@@ -80,11 +80,13 @@ class call_table {
   template <class Each>
   void sweep(const clock::time_point* now, Each&& each) {
     constexpr auto never = clock::time_point::max().time_since_epoch().count();
-    if (now != nullptr) earliest_.store(never, std::memory_order_relaxed);
+    // seq_cst, with those of enter(): either we see the id of a call that begins meanwhile, or it sees
+    // that its deadline is to be noted.
+    if (now != nullptr) earliest_.store(never, std::memory_order_seq_cst);
     const std::uint32_t used = high_water_.load(std::memory_order_acquire);
     for (std::uint32_t index = 0; index < used; ++index) {
-      // acquire: pairs with the release store of the id in begin(); the deadline is there.
-      const std::uint64_t id = slots_[index].id.load(std::memory_order_acquire);
+      // It also acquires: pairs with the store of the id in enter(); the deadline is there.
+      const std::uint64_t id = slots_[index].id.load(std::memory_order_seq_cst);
       if (id == 0) continue;
       const std::int64_t deadline = slots_[index].deadline.load(std::memory_order_relaxed);
       if (now != nullptr && deadline > now->time_since_epoch().count()) {

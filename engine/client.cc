@@ -113,6 +113,18 @@ class client::impl {
     return *id;
   }
 
+  template <class Argument>
+  result<void, call_error> start_async(record_fields fields, Argument&& argument, completion done,
+                                       call_options options) {
+    const auto timeout = options.timeout.value_or(options_.timeout);
+    const auto deadline = after(timeout);
+    auto id = start(fields, argument, std::move(done), deadline, timeout, options.wait_for_room,
+                    session_core::notice::now);
+    if (!id) return std::move(id).error();
+    watch(deadline);
+    return {};
+  }
+
   call_result wait_for(std::uint64_t id, follower& me, std::optional<call_result>& outcome,
                        std::chrono::nanoseconds timeout) {
     bool drives = driver_.try_take();
@@ -132,6 +144,7 @@ class client::impl {
       }
       if (me.arrived()) return std::move(*outcome);
       if (deadline != clock::time_point::max() && clock::now() >= deadline) {
+        driver_.pass_on();
         if (calls_.end(id, [](completion&) {})) return timed_out();
         // Somebody is just completing it: the outcome is a few instructions away.
         while (!me.arrived()) cpu_pause();
@@ -180,7 +193,10 @@ class client::impl {
     while (!driver_.try_take()) {
       if (timeout <= timeout.zero()) return std::size_t{0};
       driver_.follow(me, bound(deadline));
-      if (deadline != clock::time_point::max() && clock::now() >= deadline) return std::size_t{0};
+      if (deadline != clock::time_point::max() && clock::now() >= deadline) {
+        driver_.pass_on();
+        return std::size_t{0};
+      }
     }
     session_->disarm();
     const std::uint64_t before = ended_;
@@ -188,9 +204,8 @@ class client::impl {
       turn();
       if (ended_ != before || core_.over()) break;
       session_->look_around();
-      const auto until = std::min(deadline, calls_.next_deadline());
       const bool flooded = session_->has_input();  // maybe for ever, with answers to nobody
-      if (flooded || session_->wait(bound(until)) == woke::timeout) {
+      if (flooded || wait(deadline) == woke::timeout) {
         const auto now = clock::now();
         turn(now);
         if (now >= deadline) break;
@@ -326,8 +341,7 @@ class client::impl {
         if (me.arrived() || now >= deadline) return;
         continue;
       }
-      const auto until = std::min(deadline, calls_.next_deadline());
-      if (session_->wait(bound(until)) == woke::timeout) {
+      if (wait(deadline) == woke::timeout) {
         const auto now = clock::now();
         expire(now);
         if (me.arrived() || now >= deadline) return;
@@ -339,10 +353,41 @@ class client::impl {
     if (pollable_.load(std::memory_order_relaxed)) {
       // The host sleeps in its own poll: the descriptor has to wake it for news and deadlines.
       const auto next = calls_.next_deadline();
-      (void)session_->waker().set_timer(bound(next));
-      session_->arm();
+      session_->arm(bound(next));
+      waits_until_.store(next, std::memory_order_seq_cst);
+      driver_.leave();
+      watch(calls_.next_deadline());  // of a call that another thread began meanwhile
+      return;
     }
     driver_.leave();
+  }
+
+  // Waits as session::wait, but not past the deadline of any call, also of one that another thread
+  // begins meanwhile.
+  woke wait(clock::time_point deadline, bool for_room = false, condition until = {}) {
+    struct looks {
+      client::impl* self;
+      condition until;
+      clock::time_point planned;
+      bool held;
+    } both{this, until, std::min(deadline, calls_.next_deadline()), false};
+    const condition either{[](void* context) {
+      auto& look = *static_cast<looks*>(context);
+      look.held = look.until();
+      return look.held || look.self->calls_.next_deadline() < look.planned;
+    }, &both};
+    // seq_cst, with the load in watch(): either our last look finds the new deadline, or it nudges us.
+    waits_until_.store(both.planned, std::memory_order_seq_cst);
+    const woke how = session_->wait(bound(both.planned), for_room, either);
+    waits_until_.store(clock::time_point::min(), std::memory_order_relaxed);
+    return how == woke::condition && !both.held ? woke::timeout : how;
+  }
+
+  // A call with this deadline has begun: whoever waits must not sleep past it.
+  void watch(clock::time_point deadline) {
+    if (deadline >= waits_until_.load(std::memory_order_seq_cst) || driver_.mine()) return;
+    if (pollable_.load(std::memory_order_relaxed) && driver_.try_take()) return leave();
+    session_->nudge();
   }
 
   // Drives, or waits while another thread does, until `ready` says so.
@@ -354,13 +399,16 @@ class client::impl {
       if (driver_.try_take()) {
         session_->disarm();
         turn();
-        const bool done = there() || session_->wait(bound(deadline), true, there) == woke::condition;
+        const bool done = there() || wait(deadline, true, there) == woke::condition;
         leave();
         if (done) return {};
       } else {
         follower me;
         driver_.follow(me, clock::now() + retry_pause);
-        if (there()) return {};
+        if (there()) {
+          driver_.pass_on();
+          return {};
+        }
       }
       if (core_.over()) return error{errc::closed, 0, "the session is over"};
       if (deadline != clock::time_point::max() && clock::now() >= deadline) {
@@ -384,6 +432,8 @@ class client::impl {
   std::uint64_t ended_ = 0;  // calls; by the driver
   std::uint32_t turns_ = 0;
   std::atomic<bool> pollable_{false};
+  // Until when the driver, or the loop that polls fd(), sleeps at most; min(): neither does.
+  std::atomic<clock::time_point> waits_until_{clock::time_point::min()};
   std::shared_mutex names_mutex_;
   std::unordered_map<std::string, function_id, name_hash, std::equal_to<>> names_;
 };
@@ -438,19 +488,11 @@ call_result client::call(std::string_view function, ferry::loan argument, call_o
 
 result<void, call_error> client::start(function_id function, std::span<const std::byte> argument,
                                        completion done, call_options options) {
-  const auto timeout = options.timeout.value_or(impl_->options_.timeout);
-  auto id = impl_->start(call_of(function), argument, std::move(done), after(timeout), timeout,
-                         options.wait_for_room, session_core::notice::now);
-  if (!id) return std::move(id).error();
-  return {};
+  return impl_->start_async(call_of(function), argument, std::move(done), options);
 }
 result<void, call_error> client::start(function_id function, ferry::loan argument, completion done,
                                        call_options options) {
-  const auto timeout = options.timeout.value_or(impl_->options_.timeout);
-  auto id = impl_->start(call_of(function), argument, std::move(done), after(timeout), timeout,
-                         options.wait_for_room, session_core::notice::now);
-  if (!id) return std::move(id).error();
-  return {};
+  return impl_->start_async(call_of(function), argument, std::move(done), options);
 }
 
 result<std::size_t, call_error> client::run_once(std::chrono::nanoseconds timeout) {

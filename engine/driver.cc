@@ -15,6 +15,14 @@ void driver::leave() noexcept {
   owner_.store(nullptr, std::memory_order_relaxed);
   // seq_cst, with the increment in follow(): either the follower finds the wheel free, or we find it.
   taken_.store(false, std::memory_order_seq_cst);
+  wake_one();
+}
+
+void driver::pass_on() noexcept {
+  if (!taken_.load(std::memory_order_seq_cst)) wake_one();
+}
+
+void driver::wake_one() noexcept {
   if (followers_.load(std::memory_order_seq_cst) == 0) return;
   const std::lock_guard guard(mutex_);
   for (follower* each = first_; each != nullptr; each = each->next_) {

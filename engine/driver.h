@@ -41,6 +41,9 @@ class driver {
   }
   // Leaves the wheel and wakes one follower, if any, to take it.
   void leave() noexcept;
+  // Whoever followed and goes without having taken the wheel passes on: it may be the one that was
+  // woken to take it.
+  void pass_on() noexcept;
   // True on the thread that drives: inside a callback. It must not wait for an answer.
   bool mine() const noexcept { return owner_.load(std::memory_order_relaxed) == self(); }
 
@@ -52,6 +55,7 @@ class driver {
     static thread_local const char here = 0;
     return &here;
   }
+  void wake_one() noexcept;
   void unlink(follower& me);
 
   std::atomic<bool> taken_{false};

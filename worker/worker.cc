@@ -91,6 +91,7 @@ class worker::impl {
   result<void, call_error> run() {
     session_->serve_here();
     session& input = session_->input();
+    input.set_movable(true);  // this thread does nothing else
     while (!session_->core().over()) {
       if (serve() == 0) (void)input.wait(std::nullopt);
     }

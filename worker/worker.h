@@ -27,6 +27,8 @@ namespace ferry {
 // Names the descriptor of the session's socket that a parent hands to the worker it starts.
 inline constexpr const char* socket_variable = "FERRY_SOCKET_FD";
 
+// The argument's memory goes back to the caller when the body goes: at the latest when the function
+// returns. `argument = body()` before the answer lets a caller in a loop use the same memory again.
 using raw_function = std::function<void(context&, body)>;
 
 class worker {

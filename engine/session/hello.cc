@@ -31,6 +31,10 @@ result<void> check_options(const session_options& options) {
     return error{errc::bad_argument, 0, "returns_cells is not a power of two within the limits",
                  options.returns_cells, max_returns_cells};
   }
+  if (options.inline_limit < min_inline_limit) {
+    return error{errc::bad_argument, 0, "inline_limit is less than names and error texts need",
+                 options.inline_limit, min_inline_limit};
+  }
   if (options.inline_limit > max_inline_bytes(options.ring_bytes)) {
     return error{errc::bad_argument, 0, "inline_limit is more than the ring can carry",
                  options.inline_limit, max_inline_bytes(options.ring_bytes)};

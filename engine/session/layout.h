@@ -31,6 +31,7 @@ inline constexpr std::uint64_t min_ring_bytes = 4096;
 inline constexpr std::uint64_t max_ring_bytes = 64ull << 20;
 inline constexpr std::uint64_t min_returns_cells = 16;
 inline constexpr std::uint64_t max_returns_cells = 1ull << 16;
+inline constexpr std::uint32_t min_inline_limit = 256;  // names and error texts travel inline
 inline constexpr std::size_t max_peer_segments = 4096;
 inline constexpr std::size_t max_packet_bytes = 1024;
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sched.h>
+#include <sys/eventfd.h>
 
 #include <array>
 #include <cstring>
@@ -34,6 +35,7 @@ constexpr int glance_looks = 32;
 constexpr int yield_looks = 3;
 
 constexpr std::uint64_t socket_token = 1;
+constexpr std::uint64_t nudge_token = 2;
 
 std::uint32_t id_of_segment(const record_fields& fields) { return fields.body_segment; }
 
@@ -54,8 +56,9 @@ class peer_memory final : public body_owner {
   std::shared_ptr<session_core> core_;
 };
 
-session::session(std::shared_ptr<session_core> core, std::unique_ptr<reactor> waker)
-    : core_(std::move(core)), waker_(std::move(waker)),
+session::session(std::shared_ptr<session_core> core, std::unique_ptr<reactor> waker,
+                 unique_fd nudge)
+    : core_(std::move(core)), waker_(std::move(waker)), nudge_(std::move(nudge)),
       records_(core_->peer_ring(), core_->mine().records_read, core_->peer_key()),
       sleeper_(core_->mine().sleep, core_->theirs().sleep),
       policy_(core_->options().wait.spin_limit.count()),
@@ -64,6 +67,7 @@ session::session(std::shared_ptr<session_core> core, std::unique_ptr<reactor> wa
 session::~session() {
   core_->close();
   waker_->unwatch(core_->socket());
+  if (nudge_) waker_->unwatch(nudge_.get());
 }
 
 result<std::unique_ptr<session>, call_error> session::open(unique_fd socket, session_role role,
@@ -75,7 +79,15 @@ result<std::unique_ptr<session>, call_error> session::open(unique_fd socket, ses
   if (auto watched = (*waker)->watch((*core)->socket(), socket_token); !watched) {
     return call_error{watched.error().code, watched.error().message(), false};
   }
-  return std::make_unique<session>(std::move(*core), std::move(*waker));
+  unique_fd nudge;
+  if (role == session_role::host) {  // several threads may use it: see nudge()
+    nudge = unique_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!nudge) return call_error{errc::system, error{errc::system, errno, "eventfd"}.message(), false};
+    if (auto watched = (*waker)->watch(nudge.get(), nudge_token); !watched) {
+      return call_error{watched.error().code, watched.error().message(), false};
+    }
+  }
+  return std::make_unique<session>(std::move(*core), std::move(*waker), std::move(nudge));
 }
 
 // --- reading ------------------------------------------------------------------------------------
@@ -237,7 +249,11 @@ bool session::peer_is_elsewhere() const noexcept {
   return current_cpu() + 1 != core_->theirs().sleep.cpu.load(std::memory_order_relaxed);
 }
 
-bool session::spinning_pays() const noexcept {
+bool session::spinning_pays() noexcept {
+  if (const std::uint32_t cpu = current_cpu() + 1; cpu != my_cpu_) {
+    my_cpu_ = cpu;
+    core_->mine().sleep.cpu.store(cpu, std::memory_order_relaxed);  // a hint for the peer's spinner
+  }
   switch (core_->options().wait.mode) {
     case wait_mode::spin: return true;
     case wait_mode::block: return false;
@@ -253,12 +269,8 @@ woke session::wait(std::optional<clock::time_point> deadline, bool for_room, con
     policy_.came_after(0);
     return woke::input;
   }
-  if (const std::uint32_t cpu = current_cpu() + 1; cpu != my_cpu_) {
-    my_cpu_ = cpu;
-    core_->mine().sleep.cpu.store(cpu, std::memory_order_relaxed);  // a hint for the peer's spinner
-  }
-  bool parting = false;
-  if (spinning_pays()) {
+  const bool together = !peer_is_elsewhere();
+  if (spinning_pays() && (!together || move_away())) {
     for (int look = 0; look < glance_looks; ++look) {
       if (records_.ready()) {
         policy_.came_after(0);
@@ -266,7 +278,7 @@ woke session::wait(std::optional<clock::time_point> deadline, bool for_room, con
       }
       cpu_pause();
     }
-  } else if (!peer_is_elsewhere() && !(parting = try_to_part())) {
+  } else if (together && mode != wait_mode::spin && !move_away()) {
     // The peer shares our CPU: to hand it over for a moment is cheaper than any sleep and wakeup.
     owe_nothing();
     for (int look = 0; look < yield_looks; ++look) {
@@ -277,31 +289,39 @@ woke session::wait(std::optional<clock::time_point> deadline, bool for_room, con
   const auto began = clock::now();
   if (deadline && began >= *deadline) return woke::timeout;
   if (mode != wait_mode::block) {
-    const woke how = spin(deadline, until, began, parting);
+    const woke how = spin(deadline, until, began);
     if (how != woke::timeout || mode == wait_mode::spin) return how;
   }
   return sleep(deadline, for_room, until, began);
 }
 
-bool session::try_to_part() noexcept {
-  if (core_->options().wait.mode != wait_mode::adaptive || !policy_.try_to_part()) return false;
-  cpu_set_t allowed;
-  return ::sched_getaffinity(0, sizeof allowed, &allowed) == 0 && CPU_COUNT(&allowed) > 1;
+// Leaves a CPU that the peer uses too, by forbidding it to this thread for an instant.
+bool session::move_away() noexcept {
+  if (!movable_ || core_->options().wait.mode == wait_mode::block || !policy_.try_to_part()) {
+    return false;
+  }
+  cpu_set_t allowed, others, now;
+  if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return false;
+  others = allowed;
+  CPU_CLR(current_cpu(), &others);
+  if (CPU_COUNT(&others) == 0 || ::sched_setaffinity(0, sizeof others, &others) != 0) return false;
+  // Whoever set another affinity in this instant shall have his way.
+  if (::sched_getaffinity(0, sizeof now, &now) == 0 && CPU_EQUAL(&now, &others)) {
+    (void)::sched_setaffinity(0, sizeof allowed, &allowed);
+  }
+  return spinning_pays();  // and tells the peer where we are now
 }
 
 // Returns timeout when the spinning is over, be it for good or to go to sleep.
 woke session::spin(std::optional<clock::time_point> deadline, const condition& until,
-                   clock::time_point began, bool parting) {
+                   clock::time_point began) {
   const bool adaptive = core_->options().wait.mode == wait_mode::adaptive;
   auto stop = clock::time_point::max();
   if (adaptive) {
     const auto budget = std::chrono::nanoseconds(policy_.budget_ns());
     if (budget == 0ns) return woke::timeout;
-    if (peer_is_elsewhere()) {
-      policy_.apart();
-    } else if (!parting || policy_.part_by_sleeping()) {
-      return woke::timeout;
-    }
+    if (!peer_is_elsewhere()) return woke::timeout;
+    policy_.apart();
     stop = began + budget;
   }
   auto seen = began;
@@ -331,7 +351,7 @@ woke session::spin(std::optional<clock::time_point> deadline, const condition& u
         return woke::timeout;
       }
       // Either side has moved: together on one CPU, spinning only keeps the peer from running.
-      if (!parting && !peer_is_elsewhere()) return woke::timeout;
+      if (!peer_is_elsewhere()) return woke::timeout;
     }
     seen = now;
   }
@@ -379,7 +399,7 @@ woke session::sleep(std::optional<clock::time_point> deadline, bool for_room,
     // Bodies that come back let idle memory go: worth a wakeup, since nothing else is happening.
     const std::uint64_t returns = core_->lent().outstanding() != 0 ? wants_room : awake;
     (void)sleeper_.raise(in_reactor | room | returns);
-    core_->collect_returns();
+    if (core_->collect_returns()) continue;  // there may be memory now that will have been idle
     if (has_input()) return came(woke::input);
     if (until()) return came(woke::condition);
     std::array<reactor_event, 4> events;
@@ -389,7 +409,7 @@ woke session::sleep(std::optional<clock::time_point> deadline, bool for_room,
       core_->fail(ready.error().code, ready.error().message());
       return woke::over;
     }
-    if (*ready != 0) serve_socket();
+    serve_ready(std::span(events).first(*ready));
     if (has_input()) return came(woke::input);
     if (core_->over()) return woke::over;
     if (until()) return woke::condition;
@@ -400,18 +420,42 @@ void session::look_around() {
   std::array<reactor_event, 4> events;
   if (const auto ready = waker_->wait(events, 0ns); !ready) {
     core_->fail(ready.error().code, ready.error().message());
-  } else if (*ready != 0) {
-    serve_socket();
+  } else {
+    serve_ready(std::span(events).first(*ready));
   }
   core_->trim(false);
 }
 
-void session::arm() {
+void session::serve_ready(std::span<const reactor_event> events) {
+  for (const reactor_event& event : events) {
+    if (event.token == socket_token) {
+      serve_socket();
+    } else {
+      std::uint64_t count = 0;
+      (void)!::read(nudge_.get(), &count, sizeof count);  // clears it; the nudge itself says no more
+    }
+  }
+}
+
+void session::nudge() noexcept {
+  const std::uint64_t one = 1;
+  (void)!::write(nudge_.get(), &one, sizeof one);  // full: it is readable already
+  // A sleeper on the bell that we miss by an instant looks again after its slice.
+  futex_wake_all(core_->theirs().sleep.bell);
+}
+
+void session::arm(std::optional<clock::time_point> when) {
   owe_nothing();
-  (void)sleeper_.raise(in_reactor);
+  const std::uint64_t returns = core_->lent().outstanding() != 0 ? wants_room : awake;
+  (void)sleeper_.raise(in_reactor | returns);
   armed_ = true;
+  core_->collect_returns();
+  if (const auto shrink = core_->arena().next_shrink()) {
+    when = when ? std::min(*when, *shrink) : *shrink;
+  }
   // Input that came before the flag went up rings no bell: make the descriptor readable at once.
-  if (has_input()) (void)waker_->set_timer(clock::now());
+  if (has_input()) when = clock::now();
+  (void)waker_->set_timer(when);
 }
 
 void session::disarm() noexcept {

@@ -31,7 +31,7 @@ class session {
  public:
   using clock = std::chrono::steady_clock;
 
-  session(std::shared_ptr<session_core> core, std::unique_ptr<reactor> waker);
+  session(std::shared_ptr<session_core> core, std::unique_ptr<reactor> waker, unique_fd nudge);
   ~session();
   static result<std::unique_ptr<session>, call_error> open(unique_fd socket, session_role role,
                                                            const session_options& options);
@@ -54,8 +54,8 @@ class session {
   }
   bool has_record() const noexcept { return records_.ready(); }
   bool has_input() const noexcept { return records_.ready() || peer_gone_; }
-  // Whether a spin of any length is worth while now.
-  bool spinning_pays() const noexcept;
+  // Whether a spin of any length is worth while now. Tells the peer on which CPU we wait.
+  bool spinning_pays() noexcept;
 
   // Waits as the options say until there is input, `until` holds, the deadline passes or the session
   // ends. With `for_room` the peer also wakes us when it frees ring space or returns bodies.
@@ -64,8 +64,15 @@ class session {
   // Without waiting: serves the socket if it is ready, and lets memory go that has been idle.
   void look_around();
 
-  // Nobody drives the session for now, but somebody polls waker().fd(): news make it readable.
-  void arm();
+  // The thread that waits is ours to move to another CPU (a worker's serving thread; never a host's).
+  void set_movable(bool movable) noexcept { movable_ = movable; }
+
+  // Ends a wait() of the thread that drives, so that it looks at its condition again. Any thread.
+  void nudge() noexcept;
+
+  // Nobody drives the session for now, but somebody polls waker().fd(): news make it readable, and so
+  // does the time `when`.
+  void arm(std::optional<clock::time_point> when = std::nullopt);
   void disarm() noexcept;
 
   // Reads what lies in the socket: segments, wakeups, the peer's end.
@@ -80,16 +87,18 @@ class session {
   void add_segment(std::uint32_t id, std::uint64_t size_bytes, const unique_fd& memfd);
   void retire(std::uint32_t id);
   void spoil(const char* what);
+  void serve_ready(std::span<const reactor_event> events);
   void owe_nothing();  // gives ring space back and says so
   bool peer_is_elsewhere() const noexcept;  // last seen on another CPU
-  bool try_to_part() noexcept;
+  bool move_away() noexcept;
   woke spin(std::optional<clock::time_point> deadline, const condition& until,
-            clock::time_point began, bool parting);
+            clock::time_point began);
   woke sleep(std::optional<clock::time_point> deadline, bool for_room, const condition& until,
              clock::time_point began);
 
   std::shared_ptr<session_core> core_;
   std::unique_ptr<reactor> waker_;
+  unique_fd nudge_;  // an eventfd among what the reactor watches; only a host has one
   record_consumer<> records_;
   sleeper<> sleeper_;
   spin_policy policy_;
@@ -98,6 +107,7 @@ class session {
   bool peer_gone_ = false;    // the socket ended; what is in the ring is still delivered
   std::uint64_t left_after_end_;  // so many records at most: it may not go on for ever
   bool said_bye_ = false;
+  bool movable_ = false;
   bool armed_ = false;
 };
 

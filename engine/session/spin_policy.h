@@ -21,9 +21,9 @@ class spin_policy {
     return std::clamp(2 * expected_ns_, std::min(floor_ns, limit_ns_), limit_ns_);
   }
 
-  // The peer was last seen on this very CPU, where it cannot run while we spin. If both are free to
-  // move, one costly wait makes the scheduler part them, and from then on spinning pays; if they are
-  // not, it is wasted. So: worth a try now and then, ever more rarely while it does not help.
+  // The peer was last seen on this very CPU, where it cannot run while we spin, and calls come so
+  // fast that spinning on another CPU would pay. Whether to try and move there now: ever more rarely
+  // while it does not help, since the scheduler, or whoever pinned us, may have its reasons.
   bool try_to_part() noexcept {
     if (budget_ns() == 0) return false;
     if (++together_ < next_try_) return false;
@@ -31,10 +31,6 @@ class spin_policy {
     next_try_ = std::min(2 * next_try_, most_between_tries);
     return true;
   }
-  // How to try: a scheduler looks for a free CPU when it wakes a thread. If answers come at once, the
-  // peer is running, and we must sleep to be woken elsewhere; if they come late, the peer sleeps, and
-  // we must keep this CPU busy when it wakes.
-  bool part_by_sleeping() const noexcept { return expected_ns_ < floor_ns / 2; }
   void apart() noexcept {
     together_ = 0;
     next_try_ = first_try;
