@@ -1,6 +1,5 @@
 #include "engine/body.h"
 
-#include <cstring>
 #include <utility>
 
 #include "engine/session/core.h"
@@ -10,14 +9,6 @@ namespace ferry {
 body::body(std::span<const std::byte> bytes, std::shared_ptr<body_owner> owner,
            std::uint32_t id) noexcept
     : data_(bytes.data()), size_(bytes.size()), owner_(std::move(owner)), body_id_(id) {}
-
-body body::tiny(std::span<const std::byte> bytes) noexcept {
-  FERRY_CHECK(bytes.size() <= tiny_bytes);
-  body small;
-  small.size_ = bytes.size();
-  if (!bytes.empty()) std::memcpy(small.tiny_, bytes.data(), bytes.size());
-  return small;
-}
 
 void body::give_back() noexcept {
   owner_->give_back(data_, body_id_);

@@ -15,7 +15,9 @@
 #include <string_view>
 #include <utility>
 
+#include "ring/atomics.h"
 #include "shm/body_arena.h"
+#include "shm/check.h"
 
 namespace ferry {
 
@@ -38,7 +40,22 @@ class body {
   body(std::span<const std::byte> bytes, std::shared_ptr<body_owner> owner,
        std::uint32_t id) noexcept;
   // A copy of at most tiny_bytes bytes.
-  static body tiny(std::span<const std::byte> bytes) noexcept;
+  static body tiny(std::span<const std::byte> bytes) noexcept {
+    FERRY_CHECK(bytes.size() <= tiny_bytes);
+    body small;
+    small.size_ = bytes.size();
+    if (!bytes.empty()) std_atomics::read(small.tiny_, bytes.data(), bytes.size());
+    return small;
+  }
+  // The same of bytes that begin a cache line of a ring, all of which is readable.
+  static body tiny_line(std::span<const std::byte> bytes) noexcept {
+    FERRY_CHECK(bytes.size() <= tiny_bytes);
+    body small;
+    small.size_ = bytes.size();
+    // The whole line: a copy of a fixed size is a few instructions, one of a variable size a call.
+    if (!bytes.empty()) std_atomics::read(small.tiny_, bytes.data(), tiny_bytes);
+    return small;
+  }
 
   body(body&& other) noexcept { take(other); }
   body& operator=(body&& other) noexcept {
@@ -70,7 +87,7 @@ class body {
     size_ = std::exchange(other.size_, 0);
     body_id_ = std::exchange(other.body_id_, 0);
     owner_ = std::move(other.owner_);
-    // All of it: a copy of a fixed size is a few instructions, one of a variable size a call.
+    // All of it, as in tiny_line.
     if (!owner_ && size_ != 0) std::memcpy(tiny_, other.tiny_, sizeof tiny_);
   }
 

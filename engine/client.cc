@@ -128,16 +128,23 @@ class client::impl {
   call_result wait_for(std::uint64_t id, follower& me, std::optional<call_result>& outcome,
                        std::chrono::nanoseconds timeout) {
     bool drives = driver_.try_take();
-    if (drives && glance(me)) {
-      leave();
-      return std::move(*outcome);
+    if (drives) {
+      here_ = &me;
+      const bool arrived = glance(me);
+      here_ = nullptr;
+      if (arrived) {
+        leave();
+        return std::move(*outcome);
+      }
     }
     core_.announce(news::records);  // owed since start(): the answer is not a matter of instants
     const auto deadline = after(timeout);
     for (;;) {
       if (drives) {
         session_->disarm();
+        here_ = &me;
         drive_until_arrived(me, deadline);
+        here_ = nullptr;
         leave();
       } else {
         driver_.follow(me, bound(deadline));
@@ -165,6 +172,7 @@ class client::impl {
     follower me;
     std::optional<call_result> outcome;
     struct landing {
+      impl* self;
       follower* me;
       std::optional<call_result>* outcome;
       std::uint32_t* function;
@@ -175,12 +183,12 @@ class client::impl {
         } else {
           outcome->emplace(std::move(content));
         }
-        me->arrive();
+        self->here_ == me ? me->arrive_here() : me->arrive();
       }
     };
     // The waiting thread watches its own deadline, not the table: so the clock is read, and the
     // worker's sleep checked with a fence, only while the worker is at work already.
-    auto id = start(fields, argument, landing{&me, &outcome, function}, clock::time_point::max(),
+    auto id = start(fields, argument, landing{this, &me, &outcome, function}, clock::time_point::max(),
                     timeout, options.wait_for_room, session_core::notice::later);
     if (!id) return std::move(id).error();
     return wait_for(*id, me, outcome, timeout);
@@ -429,7 +437,8 @@ class client::impl {
     }
   }
 
-  std::uint64_t ended_ = 0;  // calls; by the driver
+  std::uint64_t ended_ = 0;   // calls; by the driver
+  follower* here_ = nullptr;  // the driver's own, if it waits for one call
   std::uint32_t turns_ = 0;
   std::atomic<bool> pollable_{false};
   // Until when the driver, or the loop that polls fd(), sleeps at most; min(): neither does.

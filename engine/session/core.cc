@@ -101,7 +101,7 @@ void session_core::release(loan& unsent) noexcept {
 }
 
 body session_core::snapshot(std::span<const std::byte> bytes) {
-  if (bytes.size() <= body::tiny_bytes) return body::tiny(bytes);
+  if (bytes.size() <= body::tiny_bytes) return body::tiny_line(bytes);
   if (bytes.size() <= options_.inline_limit) {
     std::byte* block = pool_.take();
     std_atomics::read(block, bytes.data(), bytes.size());

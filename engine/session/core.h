@@ -27,7 +27,7 @@ class session_core final : public body_owner, public std::enable_shared_from_thi
   // --- bodies ---------------------------------------------------------------------------------
   // Memory for a body of `size_bytes`: from the small pool up to inline_limit, else from the arena.
   result<loan> borrow(std::uint64_t size_bytes);
-  // Copies small bytes that lie in a ring into a body of their own.
+  // Copies small bytes that lie in a ring, where they begin a cache line, into a body of their own.
   body snapshot(std::span<const std::byte> bytes);
   // A body of the peer that we have finished reading.
   void return_body(std::uint32_t id) noexcept;
