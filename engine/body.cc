@@ -17,8 +17,7 @@ void body::give_back() noexcept {
 
 loan::loan(loan&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)),
-      core_(std::move(other.core_)), block_(other.block_),
-      body_id_(std::exchange(other.body_id_, 0)) {}
+      core_(std::move(other.core_)), block_(other.block_) {}
 
 loan& loan::operator=(loan&& other) noexcept {
   if (this != &other) {
@@ -27,7 +26,6 @@ loan& loan::operator=(loan&& other) noexcept {
     size_ = std::exchange(other.size_, 0);
     core_ = std::move(other.core_);
     block_ = other.block_;
-    body_id_ = std::exchange(other.body_id_, 0);
   }
   return *this;
 }

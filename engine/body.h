@@ -120,7 +120,6 @@ class loan {
   std::size_t size_ = 0;
   std::shared_ptr<session_core> core_;  // empty: no loan
   arena_block block_{};                 // block_.segment == 0: a block of the small pool
-  std::uint32_t body_id_ = 0;           // entered in the loan book, not yet published
 };
 
 }  // namespace ferry

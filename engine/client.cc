@@ -329,6 +329,7 @@ class client::impl {
   }
 
   void end_all() {
+    core_.reclaim();
     calls_.end_all([this](completion& done) {
       ++ended_;
       call_error why = over_error(true);

@@ -33,18 +33,28 @@ result<body_id> loan_book::lend(const arena_block& block) {
   return body_id{entry.generation << slot_bits_ | slot};
 }
 
-result<void> loan_book::take_back(body_id id) {
+result<arena_block> loan_book::take_out(body_id id) {
   const std::uint32_t slot = id & ((1u << slot_bits_) - 1);
-  std::unique_lock lock(mutex_);
+  const std::lock_guard lock(mutex_);
   if (slot >= loans_.size()) {
     return error{errc::corrupt, 0, "returned body: no such slot", slot, loans_.size()};
   }
   if (!loans_[slot].lent || loans_[slot].generation != id >> slot_bits_) {
     return error{errc::corrupt, 0, "returned body: not lent"};
   }
-  const arena_block block = close(slot);
-  lock.unlock();
-  arena_.free(block);
+  return close(slot);
+}
+
+result<void> loan_book::take_back(body_id id) {
+  const auto block = take_out(id);
+  if (!block) return block.error();
+  arena_.free(*block);
+  return {};
+}
+
+result<void> loan_book::withdraw(body_id id) {
+  const auto block = take_out(id);
+  if (!block) return block.error();
   return {};
 }
 

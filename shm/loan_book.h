@@ -35,6 +35,9 @@ class loan_book {
 
   // From here on the block is the book's to free.
   result<body_id> lend(const arena_block& block);  // full
+  // Undoes a lend whose body was not sent after all: the block is the caller's again.  corrupt: it
+  // has been taken back meanwhile, so it is nobody's.
+  result<void> withdraw(body_id id);
   // Frees the block of a body that the peer has given back.
   result<void> take_back(body_id id);  // corrupt: out of range, foreign, stale or not lent
   // After the peer's death: frees what it held and says how many bodies that was.
@@ -51,6 +54,8 @@ class loan_book {
     bool lent = false;
   };
 
+  // Takes the body out of the book; its block is the caller's.  corrupt: as take_back
+  result<arena_block> take_out(body_id id);
   // Both with mutex_ held.
   arena_block close(std::uint32_t slot) noexcept;
   std::uint32_t generation_after(std::uint32_t generation) const noexcept;

@@ -84,6 +84,7 @@ class worker::impl {
     }
     if (pollable_) input.arm();
     session_->end_serving();
+    if (session_->core().over()) session_->core().reclaim();
     if (served == 0 && session_->core().over()) return session_->core().failure();
     return served;
   }
@@ -96,6 +97,7 @@ class worker::impl {
       if (serve() == 0) (void)input.wait(std::nullopt);
     }
     session_->end_serving();
+    session_->core().reclaim();
     const call_error why = session_->core().failure();
     if (why.code == errc::closed) return {};
     return why;

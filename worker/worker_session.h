@@ -56,7 +56,11 @@ result<void> worker_session::answer(const record_fields& fields, Argument&& argu
       }
     }
   } else {
-    while (!attempt() && !core_->over()) std::this_thread::sleep_for(retry_pause);
+    while (!attempt() && !core_->over()) {
+      // Nobody may be reading the session just now, so look for its end ourselves.
+      if (core_->peer_hung_up()) return error{errc::closed, 0, "the caller is gone"};
+      std::this_thread::sleep_for(retry_pause);
+    }
   }
   if (core_->over()) return error{errc::closed, 0, "the caller is gone"};
   return sent;

@@ -1,5 +1,6 @@
 #include "engine/session/core.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <cstring>
@@ -92,9 +93,6 @@ result<loan> session_core::borrow(std::uint64_t size_bytes) {
 void session_core::release(loan& unsent) noexcept {
   if (unsent.block_.segment == 0) {
     pool_.give(unsent.data_);
-  } else if (unsent.body_id_ != 0) {
-    // Entered in the book for a send that did not happen: it is ours, so this cannot fail.
-    (void)book_.take_back(unsent.body_id_);
   } else {
     arena_.free(unsent.block_);
   }
@@ -151,6 +149,11 @@ bool session_core::collect_returns() noexcept {
   return any;
 }
 
+void session_core::reclaim() noexcept {
+  book_.take_back_all();
+  (void)arena_.trim(std::chrono::steady_clock::now(), true);
+}
+
 std::size_t session_core::trim(bool all) {
   collect_returns();
   return arena_.trim(std::chrono::steady_clock::now(), all);
@@ -189,20 +192,25 @@ result<void> session_core::send(record_fields fields, loan& filled, notice when)
     tell(when);
     return {};
   }
-  if (filled.body_id_ == 0) {
-    auto id = book_.lend(filled.block_);
-    if (!id && collect_returns()) id = book_.lend(filled.block_);
-    if (!id) return id.error();
-    filled.body_id_ = *id;
-  }
+  auto id = book_.lend(filled.block_);
+  if (!id && collect_returns()) id = book_.lend(filled.block_);
+  if (!id) return id.error();
   fields.body_segment = filled.block_.segment;
   fields.body_offset = filled.block_.offset;
   fields.body_size = filled.size_;
-  fields.body_id = filled.body_id_;
-  if (auto pushed = push(fields); !pushed) return pushed.error();
+  fields.body_id = *id;
+  if (auto pushed = push(fields); !pushed) {
+    if (!book_.withdraw(*id)) {
+      // Taken back meanwhile: by reclaim(), or by a peer that guessed the id of what it never got.
+      fail(errc::corrupt, "the peer returned a body that was not sent");
+      filled.core_.reset();
+      filled.data_ = nullptr;
+      filled.size_ = 0;
+    }
+    return pushed.error();
+  }
   // From the push on the body is the peer's, and ours again only through its returns ring.
   filled.core_.reset();
-  filled.body_id_ = 0;
   tell(when);
   return {};
 }
@@ -261,6 +269,11 @@ void session_core::close() noexcept {
     announce(news::records);  // a peer asleep on the bell does not see the socket
   }
   fail(errc::closed, "this side closed the session");
+}
+
+bool session_core::peer_hung_up() const noexcept {
+  pollfd end{socket_.get(), 0, 0};
+  return ::poll(&end, 1, 0) == 1;  // asked for nothing: only an end or an error is reported
 }
 
 call_error session_core::failure() const {

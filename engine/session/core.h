@@ -33,6 +33,9 @@ class session_core final : public body_owner, public std::enable_shared_from_thi
   void return_body(std::uint32_t id) noexcept;
   // Takes back what the peer has returned. True if anything came.
   bool collect_returns() noexcept;
+  // After the end: takes back all that the peer held and gives the memory back to the machine, though
+  // bodies and loans may keep this object alive for long. Idempotent.
+  void reclaim() noexcept;
   // Gives idle memory back to the machine; `all`: without waiting until it has been idle for long.
   std::size_t trim(bool all);
 
@@ -53,6 +56,7 @@ class session_core final : public body_owner, public std::enable_shared_from_thi
   void close() noexcept;  // an orderly end: bye, then the end of the socket
   bool over() const noexcept { return over_.load(std::memory_order_acquire); }
   call_error failure() const;  // why it is over
+  bool peer_hung_up() const noexcept;  // asks the socket, without reading it
 
   // --- for the driver -------------------------------------------------------------------------
   const session_options& options() const noexcept { return options_; }

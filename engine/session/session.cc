@@ -17,10 +17,12 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// A sleeper waits on the bell for this long, then moves to the reactor, which also sees the socket:
-// the longest that a peer's death can go unnoticed. Longer than a scheduler tick, since a shorter
-// timer has to be programmed for every sleep, which costs a third of a round trip on one core.
-constexpr auto bell_slice = 20ms;
+// A sleeper waits on the bell first, then moves to the reactor, which also sees the socket. On the bell
+// it looks at the socket once per slice: the longest that a peer's death can go unnoticed. A slice is
+// longer than a scheduler tick, since a shorter timer has to be programmed for every sleep, which
+// costs a third of a round trip on one core.
+constexpr auto bell_slice = 5ms;
+constexpr auto bell_in_all = 20ms;
 
 // A spinner looks at the socket this often.
 constexpr auto spin_socket_look = 1ms;
@@ -66,6 +68,7 @@ session::session(std::shared_ptr<session_core> core, std::unique_ptr<reactor> wa
 
 session::~session() {
   core_->close();
+  core_->reclaim();
   waker_->unwatch(core_->socket());
   if (nudge_) waker_->unwatch(nudge_.get());
 }
@@ -368,7 +371,7 @@ woke session::sleep(std::optional<clock::time_point> deadline, bool for_room,
     return how;
   };
   // First on the bell: the cheapest wakeup there is, but blind to the end of the socket.
-  const auto bell_end = began + bell_slice + core_->options().wait.spin_limit;
+  const auto bell_end = began + bell_in_all + core_->options().wait.spin_limit;
   for (auto now = began; now < bell_end; now = clock::now()) {
     if (deadline && now >= *deadline) return woke::timeout;
     const std::uint32_t bell = sleeper_.raise(on_bell | room);

@@ -1,0 +1,253 @@
+// What happens when something is full: the ring, the call table, the returns ring, the body quota.
+#include "tests/e2e/e2e.h"
+
+namespace ferry {
+namespace {
+
+using calls_flow = e2e;
+
+call_options without_waiting() {
+  call_options options;
+  options.wait_for_room = false;
+  return options;
+}
+
+client_options tiny_ring() {
+  client_options options;
+  options.session.ring_bytes = 4096;
+  options.session.inline_limit = 512;
+  return options;
+}
+constexpr const char* tiny_ring_worker = "ring_bytes=4096 inline_limit=512";
+
+TEST_F(calls_flow, through_tiny_rings_loses_no_call_of_twenty_thousand) {
+  launched host = start(tiny_ring(), tiny_ring_worker);
+  const auto echo = id_of(host, "echo");
+  constexpr std::size_t count = sanitized ? 4'000 : 20'000;
+  std::vector<std::uint8_t> answered(count);
+  std::size_t ended = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::string text = std::to_string(i) + std::string(i % 100, '.');
+    const auto started = host.call_async(echo, bytes_of(text), [&, i, text](call_result&& r) {
+      if (text_of(r) == text) ++answered[i];
+      ++ended;
+    });
+    ASSERT_TRUE(started) << i << ": " << started.error().message();
+  }
+  ASSERT_TRUE(drive(host, [&] { return ended == count; }));
+  for (std::size_t i = 0; i < count; ++i) ASSERT_EQ(answered[i], 1) << i;
+}
+
+TEST_F(calls_flow, with_a_full_ring_is_overloaded_at_once_for_who_does_not_wait) {
+  launched host = start(tiny_ring(), tiny_ring_worker);
+  const auto sleep = id_of(host, "sleep_ms"), echo = id_of(host, "echo");
+  std::size_t started = 0, ended = 0;
+  const auto count = [&](call_result&& r) {
+    EXPECT_TRUE(r) << r.error().message();
+    ++ended;
+  };
+  ASSERT_TRUE(host.call_async(sleep, bytes_of("100"), count));
+  result<void, call_error> last;
+  while (last) {
+    last = host.call_async(echo, bytes_of(std::string(500, 'x')), count, without_waiting());
+    if (last) ++started;
+    ASSERT_LE(started, 20u) << "more than a ring can hold";
+  }
+  EXPECT_EQ(code_of(last), errc::overloaded);
+  EXPECT_FALSE(last.error().maybe_executed);
+  EXPECT_GE(started, 1u);
+  ASSERT_TRUE(drive(host, [&] { return ended == started + 1; }));
+  EXPECT_EQ(host.stats().calls_in_flight, 0u);  // the refused one does not linger
+  EXPECT_EQ(ask(host, "echo", "room again"), "room again");
+}
+
+TEST_F(calls_flow, with_a_full_ring_waits_at_most_until_the_deadline) {
+  launched host = start(tiny_ring(), tiny_ring_worker);
+  const auto sleep = id_of(host, "sleep_ms"), echo = id_of(host, "echo");
+  ASSERT_TRUE(host.call_async(sleep, bytes_of("300"), [](call_result&&) {}));
+  while (host.call_async(echo, bytes_of(std::string(500, 'x')), [](call_result&&) {},
+                         without_waiting())) {
+  }
+  call_options brief;
+  brief.timeout = 10ms;
+  EXPECT_EQ(code_of(host.call(echo, bytes_of(std::string(500, 'x')), brief)), errc::timeout);
+  EXPECT_EQ(ask(host, "echo", "later"), "later");
+}
+
+TEST_F(calls_flow, from_a_callback_is_overloaded_rather_than_waiting) {
+  launched host = start(tiny_ring(), tiny_ring_worker);
+  const auto sleep = id_of(host, "sleep_ms"), echo = id_of(host, "echo");
+  errc refused{};
+  ASSERT_TRUE(host.call_async(echo, no_bytes, [&](call_result&&) {
+    EXPECT_TRUE(host.call_async(sleep, bytes_of("50"), [](call_result&&) {}));
+    const std::string text(500, 'x');
+    for (int i = 0; i < 50 && refused == errc{}; ++i) {
+      refused = code_of(host.call_async(echo, bytes_of(text), [](call_result&&) {}));
+    }
+  }));
+  ASSERT_TRUE(drive(host, [&] { return refused != errc{}; }));
+  EXPECT_EQ(refused, errc::overloaded);
+}
+
+TEST_F(calls_flow, with_max_calls_in_flight_is_overloaded_or_waits_as_told) {
+  client_options options;
+  options.max_calls = 4;
+  launched host = start(options);
+  const auto hold = id_of(host, "hold"), sleep = id_of(host, "sleep_ms");
+  std::size_t ended = 0;
+  const auto count = [&](call_result&&) { ++ended; };
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(host.call_async(hold, no_bytes, count));
+  ASSERT_TRUE(host.call_async(sleep, bytes_of("50"), count));
+  const auto refused = host.call_async(hold, no_bytes, count, without_waiting());
+  EXPECT_EQ(code_of(refused), errc::overloaded);
+  EXPECT_NE(refused.error().text.find('4'), std::string::npos) << refused.error().text;
+  EXPECT_EQ(code_of(host.call(hold, no_bytes, without_waiting())), errc::overloaded);
+  // Told to wait: there is room when the sleeper is done.
+  EXPECT_EQ(ask(host, "echo", "waited"), "waited");
+  EXPECT_EQ(ended, 1u);
+  EXPECT_EQ(ask(host, "release"), "released");
+  ASSERT_TRUE(drive(host, [&] { return ended == 4; }));
+}
+
+TEST_F(calls_flow, with_max_calls_in_flight_waits_at_most_until_the_deadline) {
+  client_options options;
+  options.max_calls = 1;
+  launched host = start(options);
+  const auto hold = id_of(host, "hold");
+  ASSERT_TRUE(host.call_async(hold, no_bytes, [](call_result&&) {}));
+  call_options brief;
+  brief.timeout = 20ms;
+  const auto late = host.call(hold, no_bytes, brief);
+  EXPECT_EQ(code_of(late), errc::timeout);
+  EXPECT_FALSE(late.error().maybe_executed);
+}
+
+TEST_F(calls_flow, with_max_calls_in_flight_resumes_when_their_deadlines_pass) {
+  client_options options;
+  options.max_calls = 2;
+  launched host = start(options);
+  const auto hold = id_of(host, "hold"), echo = id_of(host, "echo");
+  call_options brief;
+  brief.timeout = 50ms;
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(host.call_async(hold, no_bytes, [](call_result&&) {}, brief));
+  }
+  const auto before = steady::now();
+  EXPECT_EQ(text_of(host.call(echo, bytes_of("waited"))), "waited");
+  EXPECT_LT(steady::now() - before, 20s);  // and not until its own deadline
+}
+
+TEST_F(calls_flow, of_bodies_that_the_worker_keeps_ends_at_its_returns_ring_and_resumes) {
+  launched host = start(client_options{}, "returns_cells=16");
+  const auto keep = id_of(host, "keep");
+  const std::string large(5'000, 'b');
+  for (int i = 1; i <= 14; ++i) {  // an eighth of the cells is spare
+    EXPECT_EQ(text_of(host.call(keep, bytes_of(large))), std::to_string(i));
+  }
+  EXPECT_EQ(code_of(host.call(keep, bytes_of(large), without_waiting())), errc::overloaded);
+  call_options brief;
+  brief.timeout = 20ms;
+  EXPECT_EQ(code_of(host.call(keep, bytes_of(large), brief)), errc::timeout);
+  EXPECT_EQ(ask(host, "echo", "small ones pass"), "small ones pass");
+  EXPECT_EQ(ask(host, "forget"), "forgotten");
+  EXPECT_EQ(text_of(host.call(keep, bytes_of(large))), "1");
+}
+
+TEST_F(calls_flow, of_bodies_waits_for_one_that_comes_back) {
+  launched host = start(client_options{}, "returns_cells=16");
+  const auto sleep = id_of(host, "sleep_ms"), keep = id_of(host, "keep"),
+             forget = id_of(host, "forget");
+  const std::string large(5'000, 'b');
+  for (int i = 0; i < 14; ++i) EXPECT_TRUE(host.call(keep, bytes_of(large)));
+  ASSERT_TRUE(host.call_async(sleep, bytes_of("50"), [](call_result&&) {}));
+  ASSERT_TRUE(host.call_async(forget, no_bytes, [](call_result&&) {}));
+  EXPECT_EQ(text_of(host.call(keep, bytes_of(large))), "1");  // waits until they are forgotten
+}
+
+TEST_F(calls_flow, of_answers_that_the_host_keeps_ends_at_its_returns_ring_and_resumes) {
+  client_options options;
+  options.session.returns_cells = 16;
+  launched host = start(options);
+  const auto make = id_of(host, "make");
+  std::vector<body> kept;
+  for (int i = 0; i < 14; ++i) {
+    auto answer = host.call(make, bytes_of("5000 k"));
+    ASSERT_TRUE(answer) << i << ": " << answer.error().message();
+    kept.push_back(std::move(*answer));
+  }
+  call_options brief;
+  brief.timeout = 50ms;
+  EXPECT_EQ(code_of(host.call(make, bytes_of("5000 k"), brief)), errc::timeout);
+  kept.pop_back();
+  EXPECT_EQ(ask(host, "echo", "resumed"), "resumed");
+  EXPECT_EQ(host.stats().stale_answers, 1u);
+  kept.clear();
+  const auto again = host.call(make, bytes_of("5000 k"));
+  EXPECT_TRUE(again) << again.error().message();
+}
+
+TEST_F(calls_flow, of_bodies_never_overruns_the_returns_ring) {
+  client_options options;
+  options.session.returns_cells = 16;
+  launched host = start(options, "returns_cells=16");
+  const auto echo = id_of(host, "echo_loan");
+  std::vector<body> kept;
+  const std::vector<std::byte> argument(3'000);
+  for (std::size_t i = 0; i < 5'000; ++i) {
+    auto answer = host.call(echo, argument);
+    ASSERT_TRUE(answer) << i << ": " << answer.error().message();
+    kept.push_back(std::move(*answer));
+    if (kept.size() == 13) kept.resize(i % 13);  // give back a different number each time
+  }
+}
+
+TEST_F(calls_flow, beyond_the_quota_is_overloaded_with_the_numbers_and_recovers) {
+  client_options options;
+  options.session.arena.quota_bytes = 8 << 20;
+  launched host = start(options);
+  const auto keep = id_of(host, "keep");
+  const std::string large(3 << 20, 'q');
+  EXPECT_EQ(text_of(host.call(keep, bytes_of(large))), "1");
+  call_result last = host.call(keep, bytes_of(large));
+  for (int i = 0; i < 4 && last; ++i) last = host.call(keep, bytes_of(large));
+  ASSERT_FALSE(last);
+  EXPECT_EQ(last.error().code, errc::overloaded);
+  EXPECT_NE(last.error().text.find("quota"), std::string::npos) << last.error().text;
+  EXPECT_NE(last.error().text.find("3145728"), std::string::npos) << last.error().text;
+  EXPECT_FALSE(last.error().maybe_executed);
+  const auto refused = host.loan(large.size());
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, errc::no_memory);
+  EXPECT_EQ(code_of(host.call("size", bytes_of(std::string(9 << 20, 'q')))), errc::overloaded);
+  EXPECT_EQ(ask(host, "forget"), "forgotten");
+  EXPECT_EQ(text_of(host.call(keep, bytes_of(large))), "1");
+}
+
+TEST_F(calls_flow, beyond_the_quota_of_the_worker_is_an_error_answer_with_the_reason) {
+  launched host = start(client_options{}, "quota_bytes=1048576");
+  const auto outcome = host.call("make", bytes_of("2000000 x"));
+  ASSERT_FALSE(outcome);
+  EXPECT_NE(outcome.error().text.find("quota"), std::string::npos) << outcome.error().message();
+  const auto copied = host.call("echo", bytes_of(std::string(2'000'000, 'x')));
+  EXPECT_EQ(code_of(copied), errc::internal);
+  EXPECT_NE(copied.error().text.find("quota"), std::string::npos) << copied.error().message();
+  EXPECT_TRUE(host.call("make", bytes_of("500000 x")));
+}
+
+TEST_F(calls_flow, between_sides_of_different_inline_limits_arrives_both_ways) {
+  for (const auto& [ours, theirs] : {std::pair{256u, 16384u}, std::pair{16384u, 256u}}) {
+    client_options options;
+    options.session.inline_limit = ours;
+    launched host = start(options, "inline_limit=" + std::to_string(theirs));
+    for (const std::size_t size : {0ul, 1ul, 64ul, 65ul, 5'000ul, 16'384ul, 20'000ul}) {
+      std::vector<std::byte> sent(size);
+      write_pattern(sent);
+      const auto answer = host.call("echo", sent);
+      ASSERT_TRUE(answer) << size << ": " << answer.error().message();
+      EXPECT_TRUE(answer->size() == size && is_pattern(answer->bytes())) << size;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ferry

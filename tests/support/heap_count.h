@@ -1,0 +1,12 @@
+// Counts how often this program asks the heap for memory.
+// Threads   any; the count is of the whole process.
+// Variants  plain: calls of operator new. Under a sanitizer, which has an operator new of its own:
+//           whatever it says was allocated, calls of malloc included.
+#pragma once
+#include <cstdint>
+
+namespace ferry {
+
+std::uint64_t heap_allocations() noexcept;  // since the start
+
+}  // namespace ferry
