@@ -16,8 +16,10 @@ void body::give_back() noexcept {
 }
 
 loan::loan(loan&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)),
-      core_(std::move(other.core_)), block_(other.block_) {}
+    : data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      core_(std::move(other.core_)),
+      block_(other.block_) {}
 
 loan& loan::operator=(loan&& other) noexcept {
   if (this != &other) {

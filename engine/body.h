@@ -2,9 +2,9 @@
 // Lifetime  both keep alive what they need: a body stays readable after the peer died and the
 //           session is gone; dropping it gives the memory back to its owner.
 // Threads   move-only values; one thread at a time each, but any thread may drop one.
-// Trust     a small body is a private snapshot. A large one is *borrowed*: read where the peer wrote
-//           it, and a hostile peer could still change it while it is read. Copy first what must not
-//           change between a check and its use.
+// Trust     a small body is a private snapshot. A large one is *borrowed*: read where the peer
+//           wrote it, and a hostile peer could still change it while it is read. Copy first what
+//           must not change between a check and its use.
 // Source    engine/README.md, "Bodies".
 #pragma once
 #include <cstddef>
@@ -71,9 +71,7 @@ class body {
   const std::byte* data() const noexcept { return owner_ ? data_ : tiny_; }
   std::size_t size() const noexcept { return size_; }
   bool empty() const noexcept { return size_ == 0; }
-  std::string_view text() const noexcept {
-    return {reinterpret_cast<const char*>(data()), size_};
-  }
+  std::string_view text() const noexcept { return {reinterpret_cast<const char*>(data()), size_}; }
   // True if the bytes lie in the peer's memory (see Trust above).
   bool borrowed() const noexcept { return body_id_ != 0; }
 

@@ -3,7 +3,8 @@
 namespace ferry {
 
 call_table::call_table(std::uint32_t capacity)
-    : capacity_(capacity), slots_(new slot[capacity]),
+    : capacity_(capacity),
+      slots_(new slot[capacity]),
       earliest_(clock::time_point::max().time_since_epoch().count()) {
   FERRY_CHECK(capacity > 0 && capacity < (1u << index_bits));
 }

@@ -1,5 +1,6 @@
 // The calls in flight of one client: from a call id to what waits for its answer.
-// Units     slots; an id is a generation and a slot, never 0, not reused within 2^48 calls of a slot.
+// Units     slots; an id is a generation and a slot, never 0, not reused within 2^48 calls of a
+//           slot.
 // Threads   any; lock-free. Of several threads that end one call, exactly one gets its completion.
 // Memory    all slots are made at the start; their pages are touched only as deep as calls overlap.
 // Source    engine/README.md, "Calls".
@@ -19,8 +20,8 @@ class call_table {
 
   explicit call_table(std::uint32_t capacity);
 
-  // Enters a call and moves its completion in; nullopt, with `done` untouched, when `capacity` calls
-  // are in flight.
+  // Enters a call and moves its completion in; nullopt, with `done` untouched, when `capacity`
+  // calls are in flight.
   template <class F>
   std::optional<std::uint64_t> begin(F& done, clock::time_point deadline) {
     const auto index = take_slot();
@@ -80,8 +81,8 @@ class call_table {
   template <class Each>
   void sweep(const clock::time_point* now, Each&& each) {
     constexpr auto never = clock::time_point::max().time_since_epoch().count();
-    // seq_cst, with those of enter(): either we see the id of a call that begins meanwhile, or it sees
-    // that its deadline is to be noted.
+    // seq_cst, with those of enter(): either we see the id of a call that begins meanwhile, or it
+    // sees that its deadline is to be noted.
     if (now != nullptr) earliest_.store(never, std::memory_order_seq_cst);
     const std::uint32_t used = high_water_.load(std::memory_order_acquire);
     for (std::uint32_t index = 0; index < used; ++index) {

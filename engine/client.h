@@ -39,8 +39,8 @@ struct client_stats {
   std::uint32_t calls_in_flight;
   std::uint64_t bodies_lent;  // that the worker holds
   std::uint64_t bytes_lent;
-  std::uint64_t arena_bytes;     // reserved for bodies
-  std::uint64_t stale_answers;   // to calls that had ended already
+  std::uint64_t arena_bytes;    // reserved for bodies
+  std::uint64_t stale_answers;  // to calls that had ended already
 };
 
 class client {
@@ -90,10 +90,11 @@ class client {
   result<R, call_error> invoke(function_id function, const Args&... args);
 
   // Reads what has come and runs callbacks; waits up to `timeout` for the first of it (0: never
-  // blocks; max(): no limit). Returns how many calls ended. unavailable/closed: the session is over.
+  // blocks; max(): no limit). Returns how many calls ended. unavailable/closed: the session is
+  // over.
   result<std::size_t, call_error> run_once(std::chrono::nanoseconds timeout = {});
-  // A descriptor that becomes readable when run_once has something to do: one entry in any poll loop.
-  // Call run_once(0) after it did, and once before the first poll.
+  // A descriptor that becomes readable when run_once has something to do: one entry in any poll
+  // loop. Call run_once(0) after it did, and once before the first poll.
   int fd();
 
   // Ends the session: calls in flight end as `closed`. Idempotent; the destructor does it too.
@@ -135,7 +136,8 @@ result<R, call_error> client::invoke(function_id function, const Args&... args) 
     auto value = decode<R>(answer->bytes());
     if (!value) {
       return call_error{errc::internal,
-                        std::string("the result does not decode: ") + value.error().message(), true};
+                        std::string("the result does not decode: ") + value.error().message(),
+                        true};
     }
     return std::move(*value);
   }

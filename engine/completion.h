@@ -1,4 +1,5 @@
-// What to do when a call ends: a move-only callable kept in place, so that a call allocates nothing.
+// What to do when a call ends: a move-only callable kept in place, so that a call allocates
+// nothing.
 // Threads   a plain value; whoever completes the call invokes it, once.
 // Source    engine/README.md, "Calls".
 #pragma once
@@ -23,8 +24,7 @@ class completion {
 
   completion() = default;
   template <class F>
-    requires(!std::is_same_v<std::decay_t<F>, completion>)
-  explicit completion(F&& call) {
+  requires(!std::is_same_v<std::decay_t<F>, completion>) explicit completion(F&& call) {
     emplace(std::forward<F>(call));
   }
   // In place of an empty one.
@@ -72,8 +72,9 @@ class completion {
     void (*destroy)(std::byte*) noexcept;  // null: nothing to do
   };
   template <class F>
-  static constexpr bool fits = sizeof(F) <= inplace_bytes && alignof(F) <= alignof(std::max_align_t) &&
-                               std::is_nothrow_move_constructible_v<F>;
+  static constexpr bool fits =
+      sizeof(F) <= inplace_bytes &&
+      alignof(F) <= alignof(std::max_align_t) && std::is_nothrow_move_constructible_v<F>;
   template <class F>
   static F& in(std::byte* storage) {
     return *std::launder(reinterpret_cast<F*>(storage));
@@ -87,9 +88,8 @@ class completion {
         new (to) F(std::move(in<F>(from)));
         in<F>(from).~F();
       },
-      std::is_trivially_destructible_v<F>
-          ? nullptr
-          : +[](std::byte* at) noexcept { in<F>(at).~F(); }};
+      std::is_trivially_destructible_v<F> ? nullptr
+                                          : +[](std::byte* at) noexcept { in<F>(at).~F(); }};
   template <class F>
   static constexpr table heap_table{
       [](std::byte* at, const record_fields* answer, body&& content, call_error* why) {

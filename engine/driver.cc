@@ -13,7 +13,8 @@ void follower::arrive() noexcept {
 
 void driver::leave() noexcept {
   owner_.store(nullptr, std::memory_order_relaxed);
-  // seq_cst, with the increment in follow(): either the follower finds the wheel free, or we find it.
+  // seq_cst, with the increment in follow(): either the follower finds the wheel free, or we find
+  // it.
   taken_.store(false, std::memory_order_seq_cst);
   wake_one();
 }

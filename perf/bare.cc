@@ -24,7 +24,8 @@ template <class T>
 class shared {
  public:
   shared() {
-    void* at = ::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void* at =
+        ::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     FERRY_CHECK(at != MAP_FAILED);
     value_ = new (at) T{};
   }
@@ -128,9 +129,8 @@ double bare_ring_rate(placement where, std::size_t body_bytes, int depth, clock:
   fields.kind = record_kind::call;
   auto* raw = memory.operator->();
   const auto reads = [](ring_end& end, std::uint64_t& sum) {
-    const auto got = end.in.try_pop([&](const record_fields&, std::span<const std::byte> bytes) {
-      sum += read_all(bytes);
-    });
+    const auto got = end.in.try_pop(
+        [&](const record_fields&, std::span<const std::byte> bytes) { sum += read_all(bytes); });
     if (end.in.owes_room()) end.in.give_back();
     return got.has_value();
   };

@@ -1,5 +1,5 @@
-// The machine's own limits, measured by the same harness in the same run as what they bound: the ring
-// alone, a futex, an eventfd, one process reading memory. Two processes, forked here.
+// The machine's own limits, measured by the same harness in the same run as what they bound: the
+// ring alone, a futex, an eventfd, one process reading memory. Two processes, forked here.
 // Units     round trips in microseconds; rates per second.
 #pragma once
 #include <cstddef>

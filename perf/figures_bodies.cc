@@ -85,7 +85,8 @@ std::vector<figure> throughput(const effort& how) {
   out.push_back({fmt::format("calls of 1 KB, {} in flight, all bytes read, two cores", depth),
                  fmt::format("{:.2f} M/s", rate / 1e6),
                  fmt::format("bare ring {:.2f} M/s", median(bare) / 1e6),
-                 fmt::format("{:.2f} x", ratio), fmt::format(">= {} x, > {:.0f} M/s", least, least_rate / 1e6),
+                 fmt::format("{:.2f} x", ratio),
+                 fmt::format(">= {} x, > {:.0f} M/s", least, least_rate / 1e6),
                  ratio >= least && rate > least_rate});
 
   constexpr std::size_t body_bytes = 10'000'000;

@@ -20,9 +20,9 @@ figure spinning(const effort& how) {
   }
   constexpr double most = 1.6, below_us = 1.0;
   const double ratio = median(ratios), us = median(engine);
-  return {"call of 64 B, spin, two cores pinned", fmt::format("p50 {:.3f} us", us),
+  return {"call of 64 B, spin, two cores pinned",           fmt::format("p50 {:.3f} us", us),
           fmt::format("bare ring {:.3f} us", median(bare)), fmt::format("{:.2f} x", ratio),
-          fmt::format("<= {} x, < {} us", most, below_us), ratio <= most && us < below_us};
+          fmt::format("<= {} x, < {} us", most, below_us),  ratio <= most && us < below_us};
 }
 
 figure sleeping(const effort& how, placement where) {
@@ -40,7 +40,9 @@ figure sleeping(const effort& how, placement where) {
   return {fmt::format("call of 64 B, block, {}", name_of(where)),
           fmt::format("p50 {:.2f} us", median(engine)),
           fmt::format("futex {:.2f} us, eventfd {:.2f} us", median(futex), median(eventfd)),
-          fmt::format("{:.2f} x futex", ratio), fmt::format("<= {} x", most), ratio <= most};
+          fmt::format("{:.2f} x futex", ratio),
+          fmt::format("<= {} x", most),
+          ratio <= most};
 }
 
 }  // namespace

@@ -27,9 +27,13 @@ figure idle() {
   std::this_thread::sleep_for(std::chrono::seconds(2));
   const process_use after = use_of(host.pid());
   const std::uint64_t wakeups = after.wakeups - before.wakeups;
-  return {"idle worker", fmt::format("{:.1f} MB RSS, {} wakeups in 2 s",
-                                     static_cast<double>(after.rss_bytes) / mb, wakeups),
-          "", "", "< 5 MB, 0 wakeups", static_cast<double>(after.rss_bytes) < 5 * mb && wakeups == 0};
+  return {"idle worker",
+          fmt::format("{:.1f} MB RSS, {} wakeups in 2 s", static_cast<double>(after.rss_bytes) / mb,
+                      wakeups),
+          "",
+          "",
+          "< 5 MB, 0 wakeups",
+          static_cast<double>(after.rss_bytes) < 5 * mb && wakeups == 0};
 }
 
 figure a_gigabyte() {
@@ -45,9 +49,13 @@ figure a_gigabyte() {
   }
   const auto host_peak = static_cast<double>(use_of(0).peak_rss_bytes);
   const auto worker_peak = static_cast<double>(use_of(host.pid()).peak_rss_bytes);
-  return {"1 GiB through a worker in 10 MB bodies",
-          fmt::format("peak RSS host {:.1f} MB, worker {:.1f} MB", host_peak / mb, worker_peak / mb),
-          "", "", "< 50 MB on either side", host_peak < 50 * mb && worker_peak < 50 * mb};
+  return {
+      "1 GiB through a worker in 10 MB bodies",
+      fmt::format("peak RSS host {:.1f} MB, worker {:.1f} MB", host_peak / mb, worker_peak / mb),
+      "",
+      "",
+      "< 50 MB on either side",
+      host_peak < 50 * mb && worker_peak < 50 * mb};
 }
 
 figure allocations() {
@@ -62,7 +70,11 @@ figure allocations() {
   for (int i = 0; i < calls; ++i) call();
   const std::uint64_t made = heap_allocations() - before;
   return {"heap allocations of a unary call, caller's side",
-          fmt::format("{} in {} calls", made, calls), "", "", "0", made == 0};
+          fmt::format("{} in {} calls", made, calls),
+          "",
+          "",
+          "0",
+          made == 0};
 }
 
 }  // namespace

@@ -24,7 +24,9 @@ figure adaptive(const effort& how, placement where, clock::duration gap, const c
   return {fmt::format("call of 64 B, adaptive, {}, {}", name_of(where), pace),
           fmt::format("p50 {:.2f} us, p99 {:.1f}", median(adaptive), median(p99)),
           fmt::format("spin {:.2f} us, block {:.2f} us", median(spin), median(block)),
-          fmt::format("{:.2f} x the better", ratio), fmt::format("<= {} x", most), ratio <= most};
+          fmt::format("{:.2f} x the better", ratio),
+          fmt::format("<= {} x", most),
+          ratio <= most};
 }
 
 }  // namespace
@@ -33,8 +35,7 @@ std::vector<figure> waiting_policies(const effort& how) {
   constexpr auto no_gap = clock::duration::zero();
   constexpr auto gap = std::chrono::microseconds(100);
   std::vector<figure> out;
-  for (const placement where :
-       {placement::two_cores, placement::one_core, placement::unpinned}) {
+  for (const placement where : {placement::two_cores, placement::one_core, placement::unpinned}) {
     if (!possible(where)) continue;
     out.push_back(adaptive(how, where, no_gap, "back to back"));
     out.push_back(adaptive(how, where, gap, "10,000/s"));

@@ -16,8 +16,7 @@ void sleep_until(clock::time_point when) {
 
 }  // namespace
 
-latency call_rtt_us(placement where, wait_mode wait, clock::duration gap,
-                    clock::duration run_for) {
+latency call_rtt_us(placement where, wait_mode wait, clock::duration gap, clock::duration run_for) {
   launched host = start_worker(where, wait);
   const auto echo = host.function("echo");
   FERRY_CHECK(echo);

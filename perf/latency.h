@@ -10,8 +10,8 @@ struct latency {
   std::size_t calls;
 };
 
-// Calls `echo` with 64 bytes again and again; with a gap, one call every `gap`, sleeping in between.
-// A new worker for each measurement, placed as told.
+// Calls `echo` with 64 bytes again and again; with a gap, one call every `gap`, sleeping in
+// between. A new worker for each measurement, placed as told.
 latency call_rtt_us(placement where, wait_mode wait, clock::duration gap, clock::duration run_for);
 
 }  // namespace ferry::perf

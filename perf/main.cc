@@ -14,8 +14,10 @@ namespace ferry::perf {
 
 const std::vector<figure_group>& all_groups() {
   static const std::vector<figure_group> groups{
-      {"rtt", "What does a call cost beside the bare ring, and asleep beside a bare wakeup?", round_trips},
-      {"adaptive", "Is adaptive as good as the better of spin and block, wherever it runs?", waiting_policies},
+      {"rtt", "What does a call cost beside the bare ring, and asleep beside a bare wakeup?",
+       round_trips},
+      {"adaptive", "Is adaptive as good as the better of spin and block, wherever it runs?",
+       waiting_policies},
       {"throughput", "How many calls and bytes a second beside the limits?", throughput},
       {"handover", "Does handing over a body cost the same at every size?", handing_over},
       {"memory", "What does a worker cost idle, and with a gigabyte passing through?", footprint},
@@ -44,14 +46,15 @@ void print(const figure& line) {
 int run(const std::vector<std::string>& selected, const effort& how, bool json) {
   utsname system{};
   ::uname(&system);
-  const std::string machine =
-      fmt::format("{}, {} CPUs, Linux {}", cpu_model(), std::thread::hardware_concurrency(), system.release);
+  const std::string machine = fmt::format("{}, {} CPUs, Linux {}", cpu_model(),
+                                          std::thread::hardware_concurrency(), system.release);
   if (!json) {
     fmt::print("Figures: medians of {} repeats of {} ms, each in turn with its limit.\n{}\n\n",
-               how.repeats, std::chrono::duration_cast<std::chrono::milliseconds>(how.run_for).count(),
-               machine);
+               how.repeats,
+               std::chrono::duration_cast<std::chrono::milliseconds>(how.run_for).count(), machine);
   }
-  nlohmann::json out{{"machine", machine}, {"repeats", how.repeats}, {"figures", nlohmann::json::array()}};
+  nlohmann::json out{
+      {"machine", machine}, {"repeats", how.repeats}, {"figures", nlohmann::json::array()}};
   int measured = 0, met = 0;
   for (const figure_group& group : all_groups()) {
     if (!selected.empty() && std::ranges::find(selected, group.name) == selected.end()) continue;
@@ -59,9 +62,13 @@ int run(const std::vector<std::string>& selected, const effort& how, bool json) 
       ++measured;
       met += line.met ? 1 : 0;
       if (json) {
-        out["figures"].push_back({{"group", group.name}, {"name", line.name}, {"measured", line.measured},
-                                  {"reference", line.reference}, {"ratio", line.ratio},
-                                  {"target", line.target}, {"met", line.met}});
+        out["figures"].push_back({{"group", group.name},
+                                  {"name", line.name},
+                                  {"measured", line.measured},
+                                  {"reference", line.reference},
+                                  {"ratio", line.ratio},
+                                  {"target", line.target},
+                                  {"met", line.met}});
       } else {
         print(line);
       }
@@ -82,7 +89,8 @@ int main(int argc, char** argv) {
   using namespace ferry::perf;
   if (argc == 3 && std::string_view(argv[1]) == worker_argument) return worker_main(argv[2]);
 
-  CLI::App app("Measures the figures of the data plane beside the machine's own limits.", "ferry bench");
+  CLI::App app("Measures the figures of the data plane beside the machine's own limits.",
+               "ferry bench");
   std::vector<std::string> selected;
   std::vector<std::string> names;
   std::string groups = "Groups:\n";
@@ -97,13 +105,16 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember(names));
   app.add_flag("--quick", quick, "Shorter measurements: 3 repeats of 100 ms");
   app.add_option("--repeats", how.repeats, "Repeats of each measurement; medians are reported")
-      ->check(CLI::Range(1, 1000))->capture_default_str();
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
   app.add_option("--run-ms", run_ms, "Length of one measurement in milliseconds (300)")
       ->check(CLI::Range(1, 60000));
   app.add_flag("--json", json, "Print JSON");
-  app.footer(groups + "\nExamples:\n  ferry bench --quick\n  ferry bench rtt adaptive --repeats 5\n"
-             "\nA missed target is reported, not an error: the exit status is 0 when everything could be "
-             "measured.");
+  app.footer(
+      groups +
+      "\nExamples:\n  ferry bench --quick\n  ferry bench rtt adaptive --repeats 5\n"
+      "\nA missed target is reported, not an error: the exit status is 0 when everything could be "
+      "measured.");
   CLI11_PARSE(app, argc, argv);
   if (quick) how.run_for = std::chrono::milliseconds(100);
   if (run_ms != 0) how.run_for = std::chrono::milliseconds(run_ms);

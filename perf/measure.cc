@@ -107,8 +107,6 @@ process_use use_of(pid_t pid) {
   return out;
 }
 
-void reset_peak(pid_t pid) {
-  std::ofstream(proc(pid, "clear_refs")) << "5";
-}
+void reset_peak(pid_t pid) { std::ofstream(proc(pid, "clear_refs")) << "5"; }
 
 }  // namespace ferry::perf

@@ -86,7 +86,7 @@ class room {
 
   const cursor<Atomics>* peer_consumed_;  // mapped read-only
   std::uint64_t capacity_;
-  alignas(pad_bytes) typename Atomics::template atomic<std::uint64_t> tail_;  // next to claim
+  alignas(pad_bytes) typename Atomics::template atomic<std::uint64_t> tail_;   // next to claim
   alignas(pad_bytes) typename Atomics::template atomic<std::uint64_t> freed_;  // peer's, as checked
   typename Atomics::template atomic<bool> corrupt_{false};
 };

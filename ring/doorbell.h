@@ -91,7 +91,8 @@ class ringer {
   wake glance(news what) noexcept {
     // sync(doorbell.asleep) acquire: pairs with the release store in sleeper::raise.
     const std::uint64_t asleep = theirs_->asleep.load(std::memory_order_acquire);
-    if (asleep == awake) [[likely]] return wake::none;
+    if (asleep == awake) [[likely]]
+      return wake::none;
     if (what == news::room && (asleep & wants_room) == 0) return wake::none;
     // One ring per epoch. Threads that disagree about the epoch ring once too often, never too
     // seldom: relaxed is enough, since it guards no data.

@@ -36,7 +36,9 @@ class record_producer {
   // `ring`: ours, 64-byte aligned, a power of two of at least 1024 bytes.
   record_producer(std::span<std::byte> ring, const cursor<Atomics>& peer_consumed,
                   std::uint64_t key, std::uint64_t start = 0) noexcept
-      : base_(ring.data()), capacity_(ring.size()), key_(key),
+      : base_(ring.data()),
+        capacity_(ring.size()),
+        key_(key),
         room_(peer_consumed, ring.size(), start) {}
 
   // Copies both into the ring. `fields.inline_size` is set from `body`.
@@ -88,7 +90,11 @@ class record_consumer {
   // `ring`: the peer's, mapped read-only. `mine`: our position, in our segment.
   record_consumer(std::span<const std::byte> ring, cursor<Atomics>& mine, std::uint64_t key,
                   std::uint64_t start = 0) noexcept
-      : base_(ring.data()), capacity_(ring.size()), key_(key), mine_(&mine), position_(start),
+      : base_(ring.data()),
+        capacity_(ring.size()),
+        key_(key),
+        mine_(&mine),
+        position_(start),
         published_(start) {}
 
   // Whether a record waits. One that is being published shows up on a later look.

@@ -6,8 +6,8 @@ namespace ferry {
 [[noreturn]] void check_failed(const char* condition, const char* file, int line) noexcept;
 }  // namespace ferry
 
-#define FERRY_CHECK(condition)                                             \
-  do {                                                                     \
-    if (!(condition)) [[unlikely]]                                         \
-      ::ferry::check_failed(#condition, __FILE__, __LINE__);               \
+#define FERRY_CHECK(condition)                               \
+  do {                                                       \
+    if (!(condition)) [[unlikely]]                           \
+      ::ferry::check_failed(#condition, __FILE__, __LINE__); \
   } while (false)

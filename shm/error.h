@@ -3,7 +3,8 @@
 //           return one; only message() allocates.
 // Codes     1000 and up are the codes that travel in an error reply (1000-1999 the caller's fault,
 //           2000-2999 the function's, 3000-3999 the system's); below 1000 they are local. Appended
-//           to, never renumbered. A peer may send any code in its range, so a switch needs a default.
+//           to, never renumbered. A peer may send any code in its range, so a switch needs a
+//           default.
 // Source    shm/README.md, "Errors".
 #pragma once
 #include <cstdint>
@@ -44,9 +45,9 @@ std::string_view name_of(errc code) noexcept;
 
 struct error {
   errc code;
-  int sys_errno = 0;         // set with errc::system and, where known, errc::limit
-  const char* what = "";     // string literal: the call or the check that failed
-  std::uint64_t wanted = 0;  // bytes or items that were asked for; 0 = says nothing
+  int sys_errno = 0;          // set with errc::system and, where known, errc::limit
+  const char* what = "";      // string literal: the call or the check that failed
+  std::uint64_t wanted = 0;   // bytes or items that were asked for; 0 = says nothing
   std::uint64_t allowed = 0;  // bytes or items that the limit leaves
 
   // One line for a person: what failed, why, and the numbers. Allocates.

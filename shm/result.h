@@ -1,7 +1,8 @@
 // A value or the reason why there is none: the part of std::expected that we need, so that
 // swapping later is easy (g++ 12 has no <expected> in C++20).
 // Threads   a plain value.
-// Errors    reading the value of a failed result, or the error of a good one, is a bug: CHECK aborts.
+// Errors    reading the value of a failed result, or the error of a good one, is a bug: CHECK
+//           aborts.
 #pragma once
 #include <memory>
 #include <optional>

@@ -79,17 +79,14 @@ result<void> send_packet(int socket, std::span<const std::byte> bytes,
   }
   switch (errno) {
     case EAGAIN:
-    case ENOBUFS:
-      return error{errc::full, 0, "socket"};
+    case ENOBUFS: return error{errc::full, 0, "socket"};
     case EPIPE:
     case ECONNRESET:
     case ECONNREFUSED:
-    case ENOTCONN:
-      return error{errc::unavailable, 0, "the peer closed the socket"};
+    case ENOTCONN: return error{errc::unavailable, 0, "the peer closed the socket"};
     case ETOOMANYREFS:
       return error{errc::limit, errno, "descriptors in flight (RLIMIT_NOFILE, ulimit -n)"};
-    default:
-      return error{errc::system, errno, "sendmsg"};
+    default: return error{errc::system, errno, "sendmsg"};
   }
 }
 

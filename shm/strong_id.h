@@ -1,4 +1,5 @@
-// Integers that cannot be mixed up: two ids of different kinds are two types, and have no arithmetic.
+// Integers that cannot be mixed up: two ids of different kinds are two types, and have no
+// arithmetic.
 #pragma once
 #include <compare>
 

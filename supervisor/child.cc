@@ -47,7 +47,8 @@ std::string exit_status::message() const {
   return fmt::format("exit status {}", code);
 }
 
-result<child, call_error> child::spawn(std::span<const std::string> command, const unique_fd& socket,
+result<child, call_error> child::spawn(std::span<const std::string> command,
+                                       const unique_fd& socket,
                                        std::span<const std::string> environment) {
   if (command.empty() || command.front().empty()) {
     return call_error{errc::bad_argument, "no command to start", false};
@@ -77,8 +78,9 @@ result<child, call_error> child::spawn(std::span<const std::string> command, con
   ::posix_spawn_file_actions_destroy(&actions);
   ::posix_spawnattr_destroy(&attributes);
   if (problem != 0) {
-    return call_error{errc::refused, fmt::format("cannot start '{}': {}", command.front(),
-                                                 ::strerrordesc_np(problem)), false};
+    return call_error{
+        errc::refused,
+        fmt::format("cannot start '{}': {}", command.front(), ::strerrordesc_np(problem)), false};
   }
   // The pid is ours until we reap it, so this cannot name another process.
   unique_fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
@@ -86,8 +88,10 @@ result<child, call_error> child::spawn(std::span<const std::string> command, con
 }
 
 child::child(child&& other) noexcept
-    : pid_(std::exchange(other.pid_, 0)), pidfd_(std::move(other.pidfd_)),
-      ended_(std::move(other.ended_)), grace_(other.grace_) {}
+    : pid_(std::exchange(other.pid_, 0)),
+      pidfd_(std::move(other.pidfd_)),
+      ended_(std::move(other.ended_)),
+      grace_(other.grace_) {}
 
 child& child::operator=(child&& other) noexcept {
   if (this != &other) {
@@ -129,8 +133,9 @@ std::optional<exit_status> child::wait(std::chrono::nanoseconds timeout) {
     if (now >= deadline) return std::nullopt;
     constexpr auto no_pidfd_pause = std::chrono::milliseconds(5);
     constexpr auto longest = std::chrono::milliseconds(60'000);
-    auto left = forever ? longest
-                        : std::min(longest, std::chrono::ceil<std::chrono::milliseconds>(deadline - now));
+    auto left =
+        forever ? longest
+                : std::min(longest, std::chrono::ceil<std::chrono::milliseconds>(deadline - now));
     if (!pidfd_) left = std::min<std::chrono::milliseconds>(left, no_pidfd_pause);
     pollfd done{pidfd_.get(), POLLIN, 0};
     (void)::poll(&done, pidfd_ ? 1 : 0, static_cast<int>(left.count()));

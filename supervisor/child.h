@@ -18,16 +18,18 @@
 namespace ferry {
 
 struct exit_status {
-  int code = 0;    // of exit(), if signal == 0
-  int signal = 0;  // that killed it
+  int code = 0;                 // of exit(), if signal == 0
+  int signal = 0;               // that killed it
   std::string message() const;  // "exit status 1", "killed by signal 9 (Killed)"
 };
 
 class child {
  public:
-  // Starts `command` (found through PATH) with `socket` as descriptor 3 and stdin, stdout and stderr
-  // of ours; every other descriptor is closed in it. `environment`: NAME=VALUE, replacing ours.
-  static result<child, call_error> spawn(std::span<const std::string> command, const unique_fd& socket,
+  // Starts `command` (found through PATH) with `socket` as descriptor 3 and stdin, stdout and
+  // stderr of ours; every other descriptor is closed in it. `environment`: NAME=VALUE, replacing
+  // ours.
+  static result<child, call_error> spawn(std::span<const std::string> command,
+                                         const unique_fd& socket,
                                          std::span<const std::string> environment);
   child(child&& other) noexcept;
   child& operator=(child&& other) noexcept;

@@ -20,8 +20,8 @@ result<launched, call_error> launch(std::vector<std::string> command, launch_opt
     call_error why = std::move(connected).error();
     if (why.code == errc::unavailable) {
       if (const auto ended = process->wait(std::chrono::seconds(1))) {
-        why.text = fmt::format("'{}' ended before the handshake: {}", command.front(),
-                               ended->message());
+        why.text =
+            fmt::format("'{}' ended before the handshake: {}", command.front(), ended->message());
       }
     }
     // It has no session to close: do not wait for it to notice.

@@ -4,10 +4,12 @@
 //   if (!worker) return fail(worker.error().message());
 //   auto sum = worker->invoke<int>("add", 1, 2);
 //
-// Threads   as client. Lifetime  the worker ends with the object: an orderly close, then SIGKILL after
-//           the grace period. If the host dies, the worker sees the end of its socket and ends too.
+// Threads   as client. Lifetime  the worker ends with the object: an orderly close, then SIGKILL
+//           after the grace period. If the host dies, the worker sees the end of its socket and
+//           ends too.
 // Errors    refused: the command cannot be started. unavailable: it ended before the handshake; the
-//           text says how. timeout: no handshake in time. version_mismatch and others: see client.h.
+//           text says how. timeout: no handshake in time. version_mismatch and others: see
+//           client.h.
 // Source    supervisor/README.md, "Launch".
 #pragma once
 #include <string>
@@ -20,7 +22,7 @@ namespace ferry {
 
 struct launch_options {
   client_options client;
-  std::vector<std::string> environment;  // NAME=VALUE, added to ours
+  std::vector<std::string> environment;                      // NAME=VALUE, added to ours
   std::chrono::nanoseconds grace = std::chrono::seconds(2);  // from the close to SIGKILL
 };
 
@@ -29,7 +31,9 @@ class launched : public client {
   launched(client connected, child process) noexcept
       : client(std::move(connected)), process_(std::move(process)) {}
   launched(launched&&) noexcept = default;
-  ~launched() { if (process_.pid() != 0) close(); }
+  ~launched() {
+    if (process_.pid() != 0) close();
+  }
 
   pid_t pid() const noexcept { return process_.pid(); }
   child& process() noexcept { return process_; }

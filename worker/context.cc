@@ -100,7 +100,10 @@ result<void> responder::fail(errc code, std::string_view text) {
 
 context::context(const std::shared_ptr<worker_session>& session, std::uint64_t call,
                  std::string_view function, std::uint64_t left_ns) noexcept
-    : session_(&session), call_(call), function_(function), left_ns_(left_ns),
+    : session_(&session),
+      call_(call),
+      function_(function),
+      left_ns_(left_ns),
       began_(left_ns == 0 ? clock::time_point() : coarse_now()) {}
 
 context::~context() {

@@ -2,9 +2,9 @@
 // Threads   context: the thread that runs the function. responder: any thread, one at a time.
 // Lifetime  a context ends with its function; a responder lives until it has answered, also after
 //           the session ended (then its answer goes nowhere).
-// Errors    reply and fail give invalid_request for a second answer, closed when the caller is gone,
-//           and whatever borrow gives. A call that is never answered is answered for you: 2000 when
-//           its function returns, or when its responder goes.
+// Errors    reply and fail give invalid_request for a second answer, closed when the caller is
+//           gone, and whatever borrow gives. A call that is never answered is answered for you:
+//           2000 when its function returns, or when its responder goes.
 // Source    worker/README.md.
 #pragma once
 #include <chrono>
@@ -65,7 +65,7 @@ class context {
 
  private:
   const std::shared_ptr<worker_session>* session_;  // the worker's: outlives the call
-  std::uint64_t call_;  // 0: answered or deferred
+  std::uint64_t call_;                              // 0: answered or deferred
   std::string_view function_;
   std::uint64_t left_ns_;
   std::chrono::steady_clock::time_point began_;

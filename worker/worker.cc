@@ -16,16 +16,19 @@
 namespace ferry {
 namespace {
 
-constexpr std::size_t poll_batch = 64;  // calls served between two looks at anything else
+constexpr std::size_t poll_batch = 64;      // calls served between two looks at anything else
 constexpr std::size_t longest_name = 4096;  // of a function that a host asks for: no more is copied
 
 // The socket that the parent left for us, checked to be one.
 result<unique_fd, call_error> inherited_socket() {
   const char* text = std::getenv(socket_variable);
   if (text == nullptr) {
-    return call_error{errc::not_supported,
-                      fmt::format("{} is not set: this program is a Ferry worker, to be started by a "
-                                  "host or a supervisor", socket_variable), false};
+    return call_error{
+        errc::not_supported,
+        fmt::format("{} is not set: this program is a Ferry worker, to be started by a "
+                    "host or a supervisor",
+                    socket_variable),
+        false};
   }
   int fd = -1;
   const auto [end, problem] = std::from_chars(text, text + std::strlen(text), fd);
@@ -35,7 +38,8 @@ result<unique_fd, call_error> inherited_socket() {
       ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_SEQPACKET) {
     return call_error{errc::bad_argument,
                       fmt::format("{}={} does not name a packet socket that the parent opened",
-                                  socket_variable, text), false};
+                                  socket_variable, text),
+                      false};
   }
   // Neither our own children nor a second run() may find it.
   ::fcntl(fd, F_SETFD, FD_CLOEXEC);
@@ -119,13 +123,15 @@ class worker::impl {
   };
 
   std::size_t serve() {
-    return session_->input().poll([this](const record_fields& fields, body&& content) {
-      switch (fields.kind) {
-        case record_kind::call: return invoke(fields, std::move(content));
-        case record_kind::resolve: return resolve(fields, content.text());
-        default: session_->core().fail(errc::corrupt, "the host sent an answer to its worker");
-      }
-    }, poll_batch);
+    return session_->input().poll(
+        [this](const record_fields& fields, body&& content) {
+          switch (fields.kind) {
+            case record_kind::call: return invoke(fields, std::move(content));
+            case record_kind::resolve: return resolve(fields, content.text());
+            default: session_->core().fail(errc::corrupt, "the host sent an answer to its worker");
+          }
+        },
+        poll_batch);
   }
 
   void resolve(const record_fields& fields, std::string_view name) {

@@ -2,8 +2,8 @@
 //
 //   ferry::worker w;
 //   w.function("add", [](int a, int b) { return a + b; });
-//   w.raw("echo", [](ferry::context& call, ferry::body argument) { call.reply(argument.bytes()); });
-//   return w.main();
+//   w.raw("echo", [](ferry::context& call, ferry::body argument) { call.reply(argument.bytes());
+//   }); return w.main();
 //
 // Threads   one: functions run one after another on the thread that serves. Register before that.
 // Lifetime  the worker outlives run(); responders may outlive it.
@@ -67,7 +67,8 @@ class worker {
   std::unique_ptr<impl> impl_;
 };
 
-// --- typed functions ------------------------------------------------------------------------------
+// --- typed functions
+// ------------------------------------------------------------------------------
 
 namespace detail {
 // Encodes a value and answers with it.
@@ -84,8 +85,12 @@ struct is_result : std::false_type {};
 template <class T, class E>
 struct is_result<result<T, E>> : std::true_type {};
 
-inline void answer_error(context& call, const error& why) { (void)call.fail(why.code, why.message()); }
-inline void answer_error(context& call, const call_error& why) { (void)call.fail(why.code, why.text); }
+inline void answer_error(context& call, const error& why) {
+  (void)call.fail(why.code, why.message());
+}
+inline void answer_error(context& call, const call_error& why) {
+  (void)call.fail(why.code, why.text);
+}
 }  // namespace detail
 
 template <class F>

@@ -45,12 +45,14 @@ result<void> worker_session::answer(const record_fields& fields, Argument&& argu
   if (server_.load() == std::this_thread::get_id()) {
     const condition there{[](void* check) { return (*static_cast<decltype(attempt)*>(check))(); },
                           &attempt};
-    // The caller reads in its own time: there is no limit but its life. Input must not end the wait,
-    // since nobody reads it here: look at the ring, then sleep for a moment.
+    // The caller reads in its own time: there is no limit but its life. Input must not end the
+    // wait, since nobody reads it here: look at the ring, then sleep for a moment.
     while (!attempt() && !core_->over()) {
       // Its last calls still wait to be read, so the session is not over; its end is certain.
       if (session_->peer_gone()) return error{errc::closed, 0, "the caller is gone"};
-      if (session_->wait(std::nullopt, true, there) == woke::input) {
+      const woke how = session_->wait(std::nullopt, true, there);
+      if (how == woke::condition) break;  // sent: another attempt would send it twice
+      if (how == woke::input) {
         session_->serve_socket();
         std::this_thread::sleep_for(retry_pause);
       }

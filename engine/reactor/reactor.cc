@@ -16,12 +16,9 @@ result<reactor_kind> parse_reactor_kind(std::string_view name) {
 
 std::string_view name_of(reactor_kind kind) noexcept {
   switch (kind) {
-    case reactor_kind::automatic:
-      return "auto";
-    case reactor_kind::io_uring:
-      return "io_uring";
-    case reactor_kind::epoll:
-      return "epoll";
+    case reactor_kind::automatic: return "auto";
+    case reactor_kind::io_uring: return "io_uring";
+    case reactor_kind::epoll: return "epoll";
   }
   return "error";
 }

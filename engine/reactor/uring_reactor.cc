@@ -70,13 +70,10 @@ class ring_owner {
 
 error refusal(int sys_errno, const char* what) {
   switch (sys_errno) {
-    case ENOSYS:
-      return error{errc::not_supported, sys_errno, what};
+    case ENOSYS: return error{errc::not_supported, sys_errno, what};
     case EPERM:
-    case EACCES:
-      return error{errc::refused, sys_errno, what};
-    default:
-      return error{errc::system, sys_errno, what};
+    case EACCES: return error{errc::refused, sys_errno, what};
+    default: return error{errc::system, sys_errno, what};
   }
 }
 
@@ -317,17 +314,14 @@ void uring_reactor::reap() noexcept {
   while ((count = ::io_uring_peek_batch_cqe(ring_.get(), batch.data(), batch.size())) != 0) {
     for (const io_uring_cqe* cqe : std::span(batch).first(count)) {
       switch (kind_in(cqe->user_data)) {
-        case request::poll:
-          complete_poll(cqe->user_data, cqe->res);
-          break;
+        case request::poll: complete_poll(cqe->user_data, cqe->res); break;
         case request::send:
           // How it went does not matter: a full socket wakes its reader anyway, and that a peer
           // is dead is seen by whoever watches the socket.
           free_sends_[free_send_count_++] = static_cast<std::uint8_t>(index_in(cqe->user_data));
           break;
         case request::poll_remove:  // the poll was cancelled, or had completed: both are fine
-        case request::trial:
-          break;
+        case request::trial: break;
       }
     }
     ::io_uring_cq_advance(ring_.get(), count);

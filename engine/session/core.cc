@@ -23,7 +23,8 @@ std::span<const std::byte> ring_of(const peer_segment& control, const hello_pack
   return control.bytes().subspan(layout.ring_offset, hello.ring_bytes);
 }
 // The cells start as zero pages, which is what a zero atomic looks like.
-std::span<return_cell<std_atomics>> cells_of(const own_segment& control, const hello_packet& hello) {
+std::span<return_cell<std_atomics>> cells_of(const own_segment& control,
+                                             const hello_packet& hello) {
   const auto layout = lay_out_control(hello.ring_bytes, hello.returns_cells);
   auto* first =
       reinterpret_cast<return_cell<std_atomics>*>(control.bytes().data() + layout.returns_offset);
@@ -49,23 +50,28 @@ result<std::shared_ptr<session_core>, call_error> session_core::open(unique_fd s
 }
 
 session_core::session_core(unique_fd socket, session_options options, established peers)
-    : options_(std::move(options)), socket_(std::move(socket)), control_(std::move(peers.mine)),
+    : options_(std::move(options)),
+      socket_(std::move(socket)),
+      control_(std::move(peers.mine)),
       peer_control_(std::move(peers.theirs)),
       mine_(reinterpret_cast<control_block*>(control_.bytes().data())),
       theirs_(reinterpret_cast<const control_block*>(peer_control_.bytes().data())),
-      peer_ring_(ring_of(peer_control_, peers.their_hello)), peer_key_(peers.their_hello.epoch),
+      peer_ring_(ring_of(peer_control_, peers.their_hello)),
+      peer_key_(peers.their_hello.epoch),
       peer_pid_(peers.their_hello.pid),
       records_(ring_of(control_, peers.my_hello), theirs_->records_read, peers.my_hello.epoch),
       returns_(cells_of(control_, peers.my_hello), theirs_->returns_taken),
-      ringer_(mine_->sleep, theirs_->sleep), pool_(options_.inline_limit),
-      arena_(options_.arena,
-             [this](std::uint32_t id, const own_segment& made) { return send_segment(id, made); },
-             [this](std::uint32_t id) { return retire_segment(id); }),
+      ringer_(mine_->sleep, theirs_->sleep),
+      pool_(options_.inline_limit),
+      arena_(
+          options_.arena,
+          [this](std::uint32_t id, const own_segment& made) { return send_segment(id, made); },
+          [this](std::uint32_t id) { return retire_segment(id); }),
       // The peer returns what it read through its own returns ring: lend no more than fit there,
       // and leave out the eighth that we may have read without saying so (returns_consumer).
       book_(static_cast<std::uint32_t>(peers.their_hello.returns_cells -
-                                       peers.their_hello.returns_cells / 8), arena_,
-            static_cast<std::uint32_t>(peers.my_hello.epoch)),
+                                       peers.their_hello.returns_cells / 8),
+            arena_, static_cast<std::uint32_t>(peers.my_hello.epoch)),
       returned_(cells_of(peer_control_, peers.their_hello), mine_->returns_taken) {}
 
 session_core::~session_core() { book_.take_back_all(); }

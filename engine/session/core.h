@@ -1,5 +1,6 @@
 // The sending half of a session and everything that outlives its driver: our memory, what we lent,
-// the way back for what the peer lent us. Shared by the session, its loans and the bodies it gave out.
+// the way back for what the peer lent us. Shared by the session, its loans and the bodies it gave
+// out.
 // Threads   every member may be called from any thread.
 // Lifetime  held by shared_ptr: the mappings and the socket live until the last body and loan go.
 // Errors    full: no room in the ring or the loan book now.  no_memory, limit: see body_arena.h.
@@ -33,15 +34,15 @@ class session_core final : public body_owner, public std::enable_shared_from_thi
   void return_body(std::uint32_t id) noexcept;
   // Takes back what the peer has returned. True if anything came.
   bool collect_returns() noexcept;
-  // After the end: takes back all that the peer held and gives the memory back to the machine, though
-  // bodies and loans may keep this object alive for long. Idempotent.
+  // After the end: takes back all that the peer held and gives the memory back to the machine,
+  // though bodies and loans may keep this object alive for long. Idempotent.
   void reclaim() noexcept;
   // Gives idle memory back to the machine; `all`: without waiting until it has been idle for long.
   std::size_t trim(bool all);
 
   // --- sending --------------------------------------------------------------------------------
-  // Publishes a record and wakes the peer if it sleeps. Bytes above inline_limit are copied into the
-  // arena first. After notice::later the caller owes an announce(): see ringer::glance.
+  // Publishes a record and wakes the peer if it sleeps. Bytes above inline_limit are copied into
+  // the arena first. After notice::later the caller owes an announce(): see ringer::glance.
   enum class notice { now, later };
   result<void> send(const record_fields& fields, std::span<const std::byte> body = {},
                     notice when = notice::now);
@@ -55,7 +56,7 @@ class session_core final : public body_owner, public std::enable_shared_from_thi
   void fail(errc code, std::string text) noexcept;
   void close() noexcept;  // an orderly end: bye, then the end of the socket
   bool over() const noexcept { return over_.load(std::memory_order_acquire); }
-  call_error failure() const;  // why it is over
+  call_error failure() const;          // why it is over
   bool peer_hung_up() const noexcept;  // asks the socket, without reading it
 
   // --- for the driver -------------------------------------------------------------------------

@@ -114,26 +114,33 @@ result<hello_packet, call_error> parse_hello(const packet& got, std::span<const 
   }
   std::memcpy(&hello, bytes.data(), prefix);
   if (hello.magic != hello_magic) {
-    return call_error{errc::corrupt, fmt::format("the peer's hello has the magic {:#010x}, not {:#x}",
-                                                 hello.magic, hello_magic), false};
+    return call_error{
+        errc::corrupt,
+        fmt::format("the peer's hello has the magic {:#010x}, not {:#x}", hello.magic, hello_magic),
+        false};
   }
   if (hello.version != protocol_version) {
     return call_error{errc::version_mismatch,
                       fmt::format("protocol versions differ: the peer speaks {}, this side {}",
-                                  hello.version, protocol_version), false};
+                                  hello.version, protocol_version),
+                      false};
   }
   if (bytes.size() != sizeof hello) {
-    return call_error{errc::corrupt, fmt::format("the peer's hello has {} bytes, not {}",
-                                                 bytes.size(), sizeof hello), false};
+    return call_error{
+        errc::corrupt,
+        fmt::format("the peer's hello has {} bytes, not {}", bytes.size(), sizeof hello), false};
   }
   if (header.size_bytes != sizeof hello) {
-    return call_error{errc::corrupt, fmt::format("the peer's hello says that it has {} bytes, not {}",
-                                                 header.size_bytes, sizeof hello), false};
+    return call_error{errc::corrupt,
+                      fmt::format("the peer's hello says that it has {} bytes, not {}",
+                                  header.size_bytes, sizeof hello),
+                      false};
   }
   std::memcpy(&hello, bytes.data(), sizeof hello);
   if (got.fd_count != 1) {
-    return call_error{errc::corrupt, fmt::format("the peer's hello carries {} descriptors, not 1",
-                                                 got.fd_count), false};
+    return call_error{errc::corrupt,
+                      fmt::format("the peer's hello carries {} descriptors, not 1", got.fd_count),
+                      false};
   }
   return hello;
 }
@@ -172,7 +179,8 @@ result<void, call_error> check_hello(const hello_packet& theirs, const hello_pac
   if (theirs.control_bytes != layout.total_bytes) {
     return call_error{errc::corrupt,
                       fmt::format("control segment of {} bytes, where the rings take {}",
-                                  theirs.control_bytes, layout.total_bytes), false};
+                                  theirs.control_bytes, layout.total_bytes),
+                      false};
   }
   return {};
 }

@@ -44,8 +44,8 @@ struct control_block {
   std::uint64_t returns_cells;
   std::uint64_t ring_offset;
   std::uint64_t ring_bytes;
-  std::uint64_t epoch;  // as in the hello: ties the segment to the socket it came over
-  cursor<std_atomics> records_read;   // how far the owner has read the peer's record ring
+  std::uint64_t epoch;               // as in the hello: ties the segment to the socket it came over
+  cursor<std_atomics> records_read;  // how far the owner has read the peer's record ring
   cursor<std_atomics> returns_taken;  // how far the owner has read the peer's returns ring
   sleep_words<std_atomics> sleep;
 };

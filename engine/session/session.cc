@@ -17,10 +17,10 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// A sleeper waits on the bell first, then moves to the reactor, which also sees the socket. On the bell
-// it looks at the socket once per slice: the longest that a peer's death can go unnoticed. A slice is
-// longer than a scheduler tick, since a shorter timer has to be programmed for every sleep, which
-// costs a third of a round trip on one core.
+// A sleeper waits on the bell first, then moves to the reactor, which also sees the socket. On the
+// bell it looks at the socket once per slice: the longest that a peer's death can go unnoticed. A
+// slice is longer than a scheduler tick, since a shorter timer has to be programmed for every
+// sleep, which costs a third of a round trip on one core.
 constexpr auto bell_slice = 5ms;
 constexpr auto bell_in_all = 20ms;
 
@@ -60,7 +60,9 @@ class peer_memory final : public body_owner {
 
 session::session(std::shared_ptr<session_core> core, std::unique_ptr<reactor> waker,
                  unique_fd nudge)
-    : core_(std::move(core)), waker_(std::move(waker)), nudge_(std::move(nudge)),
+    : core_(std::move(core)),
+      waker_(std::move(waker)),
+      nudge_(std::move(nudge)),
       records_(core_->peer_ring(), core_->mine().records_read, core_->peer_key()),
       sleeper_(core_->mine().sleep, core_->theirs().sleep),
       policy_(core_->options().wait.spin_limit.count()),
@@ -85,7 +87,8 @@ result<std::unique_ptr<session>, call_error> session::open(unique_fd socket, ses
   unique_fd nudge;
   if (role == session_role::host) {  // several threads may use it: see nudge()
     nudge = unique_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (!nudge) return call_error{errc::system, error{errc::system, errno, "eventfd"}.message(), false};
+    if (!nudge)
+      return call_error{errc::system, error{errc::system, errno, "eventfd"}.message(), false};
     if (auto watched = (*waker)->watch(nudge.get(), nudge_token); !watched) {
       return call_error{watched.error().code, watched.error().message(), false};
     }
@@ -160,8 +163,8 @@ bool session::find_body(const record_fields& fields, body& content) {
     spoil("a body that reaches past its segment");
     return false;
   }
-  content = body(bytes.subspan(fields.body_offset, fields.body_size), std::move(owner),
-                 fields.body_id);
+  content =
+      body(bytes.subspan(fields.body_offset, fields.body_size), std::move(owner), fields.body_id);
   return true;
 }
 
@@ -183,7 +186,8 @@ void session::add_segment(std::uint32_t id, std::uint64_t size_bytes, const uniq
   auto mapped = peer_segment::map(memfd, size_bytes);
   if (!mapped) {
     const errc code = mapped.error().code == errc::corrupt ? errc::corrupt : errc::unavailable;
-    return core_->fail(code, fmt::format("a body segment of the peer: {}", mapped.error().message()));
+    return core_->fail(code,
+                       fmt::format("a body segment of the peer: {}", mapped.error().message()));
   }
   memories_.push_back(std::make_shared<peer_memory>(id, std::move(*mapped), core_));
 }
@@ -377,7 +381,8 @@ woke session::sleep(std::optional<clock::time_point> deadline, bool for_room,
     const std::uint32_t bell = sleeper_.raise(on_bell | room);
     if (has_input()) return came(woke::input);
     if (until()) return came(woke::condition);
-    const auto left = deadline ? std::min<clock::duration>(*deadline - now, bell_slice) : bell_slice;
+    const auto left =
+        deadline ? std::min<clock::duration>(*deadline - now, bell_slice) : bell_slice;
     futex_wait(core_->theirs().sleep.bell, bell, left);
     if (has_input()) return came(woke::input);
     if (until()) return came(woke::condition);
@@ -435,7 +440,8 @@ void session::serve_ready(std::span<const reactor_event> events) {
       serve_socket();
     } else {
       std::uint64_t count = 0;
-      (void)!::read(nudge_.get(), &count, sizeof count);  // clears it; the nudge itself says no more
+      (void)!::read(nudge_.get(), &count,
+                    sizeof count);  // clears it; the nudge itself says no more
     }
   }
 }

@@ -57,21 +57,23 @@ class session {
   // Whether a spin of any length is worth while now. Tells the peer on which CPU we wait.
   bool spinning_pays() noexcept;
 
-  // Waits as the options say until there is input, `until` holds, the deadline passes or the session
-  // ends. With `for_room` the peer also wakes us when it frees ring space or returns bodies.
+  // Waits as the options say until there is input, `until` holds, the deadline passes or the
+  // session ends. With `for_room` the peer also wakes us when it frees ring space or returns
+  // bodies.
   woke wait(std::optional<clock::time_point> deadline, bool for_room = false, condition until = {});
 
   // Without waiting: serves the socket if it is ready, and lets memory go that has been idle.
   void look_around();
 
-  // The thread that waits is ours to move to another CPU (a worker's serving thread; never a host's).
+  // The thread that waits is ours to move to another CPU (a worker's serving thread; never a
+  // host's).
   void set_movable(bool movable) noexcept { movable_ = movable; }
 
   // Ends a wait() of the thread that drives, so that it looks at its condition again. Any thread.
   void nudge() noexcept;
 
-  // Nobody drives the session for now, but somebody polls waker().fd(): news make it readable, and so
-  // does the time `when`.
+  // Nobody drives the session for now, but somebody polls waker().fd(): news make it readable, and
+  // so does the time `when`.
   void arm(std::optional<clock::time_point> when = std::nullopt);
   void disarm() noexcept;
 
@@ -88,7 +90,7 @@ class session {
   void retire(std::uint32_t id);
   void spoil(const char* what);
   void serve_ready(std::span<const reactor_event> events);
-  void owe_nothing();  // gives ring space back and says so
+  void owe_nothing();                       // gives ring space back and says so
   bool peer_is_elsewhere() const noexcept;  // last seen on another CPU
   bool move_away() noexcept;
   woke spin(std::optional<clock::time_point> deadline, const condition& until,
@@ -103,8 +105,8 @@ class session {
   sleeper<> sleeper_;
   spin_policy policy_;
   std::vector<std::shared_ptr<peer_memory>> memories_;  // the peer's segments, latest last
-  std::uint32_t my_cpu_ = 0;  // as published, plus one
-  bool peer_gone_ = false;    // the socket ended; what is in the ring is still delivered
+  std::uint32_t my_cpu_ = 0;                            // as published, plus one
+  bool peer_gone_ = false;        // the socket ended; what is in the ring is still delivered
   std::uint64_t left_after_end_;  // so many records at most: it may not go on for ever
   bool said_bye_ = false;
   bool movable_ = false;

@@ -1,6 +1,6 @@
 // How long an adaptive waiter may spin before it sleeps: the price of a wakeup on another CPU is
-// tens of microseconds, on the same CPU a few; spinning pays only in the first case, and only if the
-// news comes soon.
+// tens of microseconds, on the same CPU a few; spinning pays only in the first case, and only if
+// the news comes soon.
 // Units     nanoseconds. CPUs by number.
 // Threads   one waiter at a time. Pure: time and CPUs are handed in.
 // Source    engine/README.md, "Waiting" (with the measurements behind the numbers).
@@ -22,8 +22,8 @@ class spin_policy {
   }
 
   // The peer was last seen on this very CPU, where it cannot run while we spin, and calls come so
-  // fast that spinning on another CPU would pay. Whether to try and move there now: ever more rarely
-  // while it does not help, since the scheduler, or whoever pinned us, may have its reasons.
+  // fast that spinning on another CPU would pay. Whether to try and move there now: ever more
+  // rarely while it does not help, since the scheduler, or whoever pinned us, may have its reasons.
   bool try_to_part() noexcept {
     if (budget_ns() == 0) return false;
     if (++together_ < next_try_) return false;

@@ -35,10 +35,11 @@ void record_push_pop(benchmark::State& state) {
   std::uint64_t popped = 0;
   for (auto _ : state) {
     if (!ring.producer.try_push(fields, body)) return state.SkipWithError("full");
-    const auto got = ring.consumer.try_pop([&](const record_fields&, std::span<const std::byte> in) {
-      std_atomics::read(out.data(), in.data(), in.size());
-      popped += in.size();
-    });
+    const auto got =
+        ring.consumer.try_pop([&](const record_fields&, std::span<const std::byte> in) {
+          std_atomics::read(out.data(), in.data(), in.size());
+          popped += in.size();
+        });
     if (!got) return state.SkipWithError("empty");
     if (ring.consumer.owes_room()) ring.consumer.give_back();
   }

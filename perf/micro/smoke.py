@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Runs a Google Benchmark briefly and fails if any of its checks failed: the library itself exits with 0
-after SkipWithError.
+"""Runs a Google Benchmark briefly and fails if any of its checks failed: the library itself exits
+with 0 after SkipWithError.
 
 usage: smoke.py BENCHMARK
 """

@@ -1,4 +1,6 @@
 // What happens when something is full: the ring, the call table, the returns ring, the body quota.
+#include <thread>
+
 #include "tests/e2e/e2e.h"
 
 namespace ferry {
@@ -36,6 +38,30 @@ TEST_F(calls_flow, through_tiny_rings_loses_no_call_of_twenty_thousand) {
   }
   ASSERT_TRUE(drive(host, [&] { return ended == count; }));
   for (std::size_t i = 0; i < count; ++i) ASSERT_EQ(answered[i], 1) << i;
+  EXPECT_EQ(host.stats().stale_answers, 0u);
+}
+
+TEST_F(calls_flow, of_answers_that_had_to_wait_for_room_comes_once_each) {
+  launched host = start(client_options{}, tiny_ring_worker);
+  const auto hold = id_of(host, "hold"), release = id_of(host, "release"),
+             echo = id_of(host, "echo");
+  for (int round = 0; round < 20; ++round) {
+    std::size_t ended = 0, right = 0;
+    for (int i = 0; i < 100; ++i) {  // many more answers than its ring holds
+      ASSERT_TRUE(host.call_async(hold, no_bytes, [&, i](call_result&& r) {
+        right += text_of(r) == std::to_string(i);
+        ++ended;
+      }));
+    }
+    EXPECT_EQ(ask(host, "held"), "100");
+    ASSERT_TRUE(host.call_async(release, no_bytes, [&](call_result&&) { ++ended; }));
+    // Read late, when the worker has run into its full ring: now still awake, now fast asleep.
+    std::this_thread::sleep_for(std::chrono::milliseconds(round * 2));
+    ASSERT_TRUE(drive(host, [&] { return ended == 101; }));
+    EXPECT_EQ(right, 100u);
+    EXPECT_EQ(text_of(host.call(echo, bytes_of("next"))), "next");  // all of it is read by then
+    ASSERT_EQ(host.stats().stale_answers, 0u);
+  }
 }
 
 TEST_F(calls_flow, with_a_full_ring_is_overloaded_at_once_for_who_does_not_wait) {

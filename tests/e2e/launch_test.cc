@@ -56,7 +56,7 @@ TEST_F(launching, a_program_that_is_no_worker_is_given_up_and_ended) {
 }
 
 TEST_F(launching, a_program_that_babbles_into_its_socket_is_refused) {
-  const auto odd = launch({"sh", "-c", "echo hello >&3; sleep 60"});
+  const auto odd = launch({"sh", "-c", "echo hello >&3; exec sleep 60"});
   EXPECT_EQ(code_of(odd), errc::corrupt);
 }
 

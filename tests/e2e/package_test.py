@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Installs Ferry into an empty folder, builds the README's worker and host against it with nothing but
-pkg-config, and runs them: what a newcomer does.
+"""Installs Ferry into an empty folder, builds the README's worker and host against it with nothing
+but pkg-config, and runs them: what a newcomer does.
 
 usage: package_test.py BUILD_DIR README
 """

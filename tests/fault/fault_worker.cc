@@ -1,5 +1,6 @@
 // The worker of the tests that kill, stop or fill. Silent where worker::main() would complain of a
-// dead host: that is what these tests do. Exit status: 0 the host closed, 1 it died, 2 anything else.
+// dead host: that is what these tests do. Exit status: 0 the host closed, 1 it died, 2 anything
+// else.
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -12,9 +13,8 @@ int main() {
   ferry::worker w;
   std::vector<ferry::responder> held;
   std::vector<ferry::body> kept;
-  w.raw("echo", [](ferry::context& call, ferry::body argument) {
-    (void)call.reply(argument.bytes());
-  });
+  w.raw("echo",
+        [](ferry::context& call, ferry::body argument) { (void)call.reply(argument.bytes()); });
   w.raw("size", [](ferry::context& call, ferry::body argument) {
     (void)call.reply(std::to_string(argument.size()));
   });

@@ -1,5 +1,5 @@
-// Answers that nobody asked for, that come too late, twice or without end; texts and names of a size
-// that nobody wants to copy.
+// Answers that nobody asked for, that come too late, twice or without end; texts and names of a
+// size that nobody wants to copy.
 #include <fmt/format.h>
 
 #include <atomic>
@@ -123,21 +123,23 @@ TEST_F(hostile_answer, with_an_endless_text_is_cut) {
   EXPECT_LE(outcomes.back().error().text.size(), 4096u);
 }
 
-// --- floods ---------------------------------------------------------------------------------------
+// --- floods
+// ---------------------------------------------------------------------------------------
 
 // Answers to nobody, as fast as the client reads them.
 class answer_flood {
  public:
-  explicit answer_flood(hostile_peer& peer) : thread_([this, &peer] {
-      while (!stop_.load(std::memory_order_relaxed)) {
-        const std::uint64_t read = peer.victims_word(records_read_at);
-        if (peer.next_position() - read > 4096 - 64) continue;
-        raw_record record;
-        record.kind = a_reply;
-        record.call = 99 << 16;
-        peer.put(record);
-      }
-    }) {}
+  explicit answer_flood(hostile_peer& peer)
+      : thread_([this, &peer] {
+          while (!stop_.load(std::memory_order_relaxed)) {
+            const std::uint64_t read = peer.victims_word(records_read_at);
+            if (peer.next_position() - read > 4096 - 64) continue;
+            raw_record record;
+            record.kind = a_reply;
+            record.call = 99 << 16;
+            peer.put(record);
+          }
+        }) {}
   ~answer_flood() {
     stop_ = true;
     thread_.join();
@@ -177,7 +179,8 @@ TEST_F(hostile_answer, without_end_from_behind_a_closed_socket_ends_the_session)
   EXPECT_EQ(outcomes[0].error().code, errc::unavailable);
 }
 
-// --- names ----------------------------------------------------------------------------------------
+// --- names
+// ----------------------------------------------------------------------------------------
 
 TEST_F(fault_test, a_worker_does_not_copy_a_name_without_end) {
   open_session open(side::worker);

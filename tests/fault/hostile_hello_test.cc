@@ -101,8 +101,7 @@ TEST_P(hostile_hello, a_wrong_magic_is_named) {
 
 TEST_P(hostile_hello, another_version_is_refused_on_both_sides_with_both_numbers) {
   for (const int version : {0, 2, 255, 65535}) {
-    expect_refusal(errc::version_mismatch,
-                   fmt::format("the peer speaks {}, this side 1", version),
+    expect_refusal(errc::version_mismatch, fmt::format("the peer speaks {}, this side 1", version),
                    [&](raw_hello& hello) { hello.version = static_cast<std::uint16_t>(version); });
   }
 }
@@ -131,9 +130,8 @@ TEST_P(hostile_hello, a_wrong_kind_or_size_in_its_header_is_named) {
 }
 
 TEST_P(hostile_hello, a_role_that_is_not_the_other_one_is_refused) {
-  expect_refusal(errc::corrupt, "same role", [&](raw_hello& hello) {
-    hello.role = GetParam() == side::client ? 1 : 2;
-  });
+  expect_refusal(errc::corrupt, "same role",
+                 [&](raw_hello& hello) { hello.role = GetParam() == side::client ? 1 : 2; });
   for (const int role : {0, 3, 7, 65535}) {
     expect_refusal(errc::corrupt, fmt::format("role {}", role),
                    [&](raw_hello& hello) { hello.role = static_cast<std::uint16_t>(role); });
@@ -152,16 +150,16 @@ TEST_P(hostile_hello, a_feature_that_one_side_needs_and_the_other_lacks_is_named
 }
 
 TEST_P(hostile_hello, an_impossible_ring_size_is_refused) {
-  for (const std::uint64_t size : {0ull, 1ull, 64ull, 2048ull, 4097ull, 5000ull, 1ull << 27,
-                                   1ull << 63, ~0ull, ~0ull << 12}) {
+  for (const std::uint64_t size :
+       {0ull, 1ull, 64ull, 2048ull, 4097ull, 5000ull, 1ull << 27, 1ull << 63, ~0ull, ~0ull << 12}) {
     expect_refusal(errc::corrupt, fmt::format("ring size {}", size),
                    [&](raw_hello& hello) { hello.ring_bytes = size; });
   }
 }
 
 TEST_P(hostile_hello, an_impossible_returns_ring_is_refused) {
-  for (const std::uint64_t cells : {0ull, 1ull, 8ull, 17ull, 1ull << 17, 1ull << 32, 1ull << 63,
-                                    ~0ull}) {
+  for (const std::uint64_t cells :
+       {0ull, 1ull, 8ull, 17ull, 1ull << 17, 1ull << 32, 1ull << 63, ~0ull}) {
     expect_refusal(errc::corrupt, fmt::format("returns ring of {} cells", cells),
                    [&](raw_hello& hello) { hello.returns_cells = cells; });
   }
@@ -234,7 +232,8 @@ TEST_P(hostile_hello, noise_is_refused) {
   }
 }
 
-// --- descriptors ----------------------------------------------------------------------------------
+// --- descriptors
+// ----------------------------------------------------------------------------------
 
 TEST_P(hostile_hello, exactly_one_descriptor_comes_with_it) {
   const hostile_peer honest(opposite_of(GetParam()));
@@ -285,9 +284,8 @@ TEST_P(hostile_hello, memory_whose_seals_are_not_all_there_is_refused) {
 
 TEST_P(hostile_hello, memory_of_another_size_or_with_holes_is_refused) {
   for (const std::uint64_t size : {4096u, 8191u, 8193u, 1u << 20}) {
-    expect_refusal_of("size differs", control_like([&](memfd_recipe& recipe) {
-                        recipe.size_bytes = size;
-                      }));
+    expect_refusal_of("size differs",
+                      control_like([&](memfd_recipe& recipe) { recipe.size_bytes = size; }));
   }
   expect_refusal_of("no bytes", make_memfd({.begin_with = {}}));
   expect_refusal_of("has holes",
@@ -316,9 +314,8 @@ TEST_P(hostile_hello, huge_pages_are_refused) {
 }
 
 TEST_P(hostile_hello, more_seals_than_needed_and_a_read_only_descriptor_are_fine) {
-  const unique_fd memory = control_like([](memfd_recipe& recipe) {
-    recipe.seals = proper_seals() | F_SEAL_WRITE;
-  });
+  const unique_fd memory =
+      control_like([](memfd_recipe& recipe) { recipe.seals = proper_seals() | F_SEAL_WRITE; });
   const std::string path = fmt::format("/proc/self/fd/{}", memory.get());
   const unique_fd read_only(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   for (const int fd : {memory.get(), read_only.get()}) {
@@ -357,7 +354,8 @@ TEST_P(hostile_hello, a_control_block_that_does_not_match_is_refused) {
   }
 }
 
-// --- peers that do not speak, or say no -----------------------------------------------------------
+// --- peers that do not speak, or say no
+// -----------------------------------------------------------
 
 TEST_P(hostile_hello, silence_ends_by_timeout) {
   hostile_peer peer(opposite_of(GetParam()));

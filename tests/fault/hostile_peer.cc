@@ -123,7 +123,8 @@ hostile_peer::~hostile_peer() {
 
 std::uint64_t hostile_peer::ring_offset() const { return ring_offset_for(returns_cells_); }
 
-// --- packets --------------------------------------------------------------------------------------
+// --- packets
+// --------------------------------------------------------------------------------------
 
 bool hostile_peer::send(std::span<const std::byte> bytes, std::span<const int> fds) {
   iovec part{const_cast<std::byte*>(bytes.data()), bytes.size()};
@@ -205,7 +206,8 @@ bool hostile_peer::sees_the_end(std::chrono::milliseconds patience) {
   return false;
 }
 
-// --- rings ----------------------------------------------------------------------------------------
+// --- rings
+// ----------------------------------------------------------------------------------------
 
 std::uint64_t hostile_peer::put(raw_record record, std::string_view text) {
   const std::uint64_t at = write_position_;
@@ -265,8 +267,8 @@ std::optional<raw_record> hostile_peer::await_record(std::string* text) {
 
 std::optional<std::uint32_t> hostile_peer::next_returned() {
   const std::uint64_t cells = theirs_.returns_cells;
-  const auto cell = load<std::uint64_t>(their_control_,
-                                        returns_at + (returned_position_ & (cells - 1)) * 8);
+  const auto cell =
+      load<std::uint64_t>(their_control_, returns_at + (returned_position_ & (cells - 1)) * 8);
   if (cell >> 32 != ((returned_position_ / cells * 2 + 1) & 0xffffffff)) return std::nullopt;
   ++returned_position_;
   return static_cast<std::uint32_t>(cell);

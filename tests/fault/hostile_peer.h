@@ -25,7 +25,8 @@
 
 namespace ferry {
 
-// --- the wire, written down a second time ---------------------------------------------------------
+// --- the wire, written down a second time
+// ---------------------------------------------------------
 
 struct raw_hello {
   std::uint32_t kind = 1;
@@ -114,7 +115,8 @@ struct raw_record {
 };
 static_assert(sizeof(raw_record) == 64);
 
-// --- memory made by hand --------------------------------------------------------------------------
+// --- memory made by hand
+// --------------------------------------------------------------------------
 
 struct memfd_recipe {
   std::uint64_t size_bytes = 0;
@@ -140,7 +142,8 @@ class raw_memory {
   std::span<std::byte> bytes_;
 };
 
-// --- the peer -------------------------------------------------------------------------------------
+// --- the peer
+// -------------------------------------------------------------------------------------
 
 struct raw_packet {
   std::vector<std::byte> bytes;
@@ -168,14 +171,14 @@ class hostile_peer {
   // Packets. send() is false when the socket is full or the victim has gone.
   bool send(std::span<const std::byte> bytes, std::span<const int> fds = {});
   template <class T>
-    requires std::is_trivially_copyable_v<T>
+  requires std::is_trivially_copyable_v<T>
   bool send(const T& packet, std::span<const int> fds = {}) {
     return send(std::as_bytes(std::span(&packet, 1)), fds);
   }
   bool send_hello();  // as `hello` says, with the control segment
   bool send_segment(std::uint32_t id, const raw_memory& memory);
   raw_packet receive(std::chrono::milliseconds patience = std::chrono::seconds(5));
-  bool take_hello();   // the victim's: maps its control segment
+  bool take_hello();  // the victim's: maps its control segment
   bool sees_the_end(std::chrono::milliseconds patience = std::chrono::seconds(5));
 
   // Our record ring. put() writes at the next position and publishes it; the header's inline_size

@@ -1,5 +1,5 @@
-// The positions that a peer publishes say how far it has read. The victim believes only what can be,
-// and looks when its ring seems full.
+// The positions that a peer publishes say how far it has read. The victim believes only what can
+// be, and looks when its ring seems full.
 #include <fmt/format.h>
 
 #include <random>

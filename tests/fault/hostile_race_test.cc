@@ -1,6 +1,6 @@
 // Memory that changes while it is read: a thread of the peer writes noise into what it shares, as
-// fast as it can. The victim reads everything once, checks its copy, and goes on or ends the session.
-// Worth most under the address and undefined behaviour sanitizers.
+// fast as it can. The victim reads everything once, checks its copy, and goes on or ends the
+// session. Worth most under the address and undefined behaviour sanitizers.
 #include <fmt/format.h>
 
 #include <atomic>
@@ -41,7 +41,8 @@ class hostile_race : public side_test {
  protected:
   hostile_race() : seed_(std::random_device{}()), random_(seed_) {}
 
-  // Sessions with such a scribbler, one after another; each is served until it ends or for a moment.
+  // Sessions with such a scribbler, one after another; each is served until it ends or for a
+  // moment.
   void survive(const std::function<void(hostile_peer&, std::mt19937_64&)>& scribble) {
     SCOPED_TRACE(fmt::format("seed {}", seed_));
     int ended = 0, sessions = 0;
@@ -117,7 +118,8 @@ TEST_P(hostile_race, positions_that_run_about) {
 
 TEST_P(hostile_race, returns_that_run_about) {
   survive([](hostile_peer& peer, std::mt19937_64& random) {
-    const std::uint64_t cell = (random() % 4) << 32 | (random() % 2 == 0 ? random() % 64 : random());
+    const std::uint64_t cell =
+        (random() % 4) << 32 | (random() % 2 == 0 ? random() % 64 : random());
     peer.poke<std::uint64_t>(returns_at + random() % 16 * 8, cell);
   });
 }
@@ -126,13 +128,19 @@ TEST_P(hostile_race, returns_that_run_about) {
 TEST_P(hostile_race, sleep_words_that_run_about_delay_and_nothing_else) {
   SCOPED_TRACE(fmt::format("seed {}", seed_));
   open_session open(GetParam());
-  const scribbler noise([&](std::mt19937_64& random) {
-    switch (random() % 3) {
-      case 0: open.peer.poke<std::uint64_t>(asleep_at, random()); break;
-      case 1: open.peer.poke<std::uint32_t>(cpu_at, static_cast<std::uint32_t>(random() % 4)); break;
-      default: open.peer.poke<std::uint32_t>(bell_at, static_cast<std::uint32_t>(random())); break;
-    }
-  }, random_());
+  const scribbler noise(
+      [&](std::mt19937_64& random) {
+        switch (random() % 3) {
+          case 0: open.peer.poke<std::uint64_t>(asleep_at, random()); break;
+          case 1:
+            open.peer.poke<std::uint32_t>(cpu_at, static_cast<std::uint32_t>(random() % 4));
+            break;
+          default:
+            open.peer.poke<std::uint32_t>(bell_at, static_cast<std::uint32_t>(random()));
+            break;
+        }
+      },
+      random_());
   std::size_t records = 0;
   for (const auto stop = clock::now() + long_enough; clock::now() < stop; ++records) {
     open.peer.put(open.target->expected(open.peer));
@@ -171,10 +179,12 @@ TEST_P(hostile_race, a_body_that_changes_while_it_is_decoded) {
   EXPECT_TRUE(decode<values>(argument.bytes()));
 
   int good = 0, bad = 0;
-  const scribbler noise([&](std::mt19937_64& random) {
-    const std::size_t at = random() % encoded.size();
-    memory.bytes()[at] = random() % 2 == 0 ? encoded[at] : static_cast<std::byte>(random());
-  }, random_());
+  const scribbler noise(
+      [&](std::mt19937_64& random) {
+        const std::size_t at = random() % encoded.size();
+        memory.bytes()[at] = random() % 2 == 0 ? encoded[at] : static_cast<std::byte>(random());
+      },
+      random_());
   for (const auto stop = clock::now() + long_enough; clock::now() < stop;) {
     auto decoded = decode<values>(argument.bytes());
     ++(decoded ? good : bad);

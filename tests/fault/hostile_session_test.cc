@@ -1,5 +1,5 @@
-// After a good hello: records, body references, returned ids and positions that no honest peer could
-// write. The victim loses that session with the reason named, and nothing else.
+// After a good hello: records, body references, returned ids and positions that no honest peer
+// could write. The victim loses that session with the reason named, and nothing else.
 #include <fmt/format.h>
 
 #include "tests/fault/victim.h"
@@ -58,13 +58,13 @@ class hostile_session : public side_test {
 };
 FERRY_BOTH_SIDES(hostile_session);
 
-// --- records --------------------------------------------------------------------------------------
+// --- records
+// --------------------------------------------------------------------------------------
 
 TEST_P(hostile_session, a_record_of_an_unknown_kind_ends_it) {
   for (const int kind : {0, 7, 8, 127, 255}) {
-    expect_end_by_record("unknown kind", [&](raw_record& record) {
-      record.kind = static_cast<std::uint8_t>(kind);
-    });
+    expect_end_by_record(
+        "unknown kind", [&](raw_record& record) { record.kind = static_cast<std::uint8_t>(kind); });
   }
 }
 
@@ -128,14 +128,14 @@ TEST_P(hostile_session, a_record_for_the_other_side_ends_it) {
   for (const int kind : {a_reply, a_failure, a_call, a_resolve}) {
     const bool from_worker = kind == a_reply || kind == a_failure;
     if (from_worker == (GetParam() == side::client)) continue;
-    expect_end_by_record(from_worker ? "an answer to its worker" : "a call to its host",
-                         [&](raw_record& record) {
-                           record.kind = static_cast<std::uint8_t>(kind);
-                         });
+    expect_end_by_record(
+        from_worker ? "an answer to its worker" : "a call to its host",
+        [&](raw_record& record) { record.kind = static_cast<std::uint8_t>(kind); });
   }
 }
 
-// --- body references ------------------------------------------------------------------------------
+// --- body references
+// ------------------------------------------------------------------------------
 
 TEST_P(hostile_session, a_good_reference_is_read_where_it_lies) {
   open_session open(GetParam());
@@ -177,9 +177,8 @@ TEST_P(hostile_session, a_reference_out_of_its_segment_ends_it) {
 
 TEST_P(hostile_session, a_reference_into_an_unknown_segment_ends_it) {
   for (const std::uint32_t segment : {2u, 255u, 1u << 31, ~0u}) {
-    expect_end_by_reference("never sent", [&](raw_record& record) {
-      record.body_segment = segment;
-    });
+    expect_end_by_reference("never sent",
+                            [&](raw_record& record) { record.body_segment = segment; });
   }
 }
 
@@ -188,7 +187,8 @@ TEST_P(hostile_session, a_reference_that_contradicts_itself_ends_it) {
   expect_end_by_reference("contradicts", [](raw_record& record) { record.inline_size = 1; });
 }
 
-// --- returned ids ---------------------------------------------------------------------------------
+// --- returned ids
+// ---------------------------------------------------------------------------------
 
 TEST_P(hostile_session, what_was_lent_comes_back_once) {
   open_session open(GetParam());

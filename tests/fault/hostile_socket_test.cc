@@ -1,5 +1,5 @@
-// After a good hello: packets that no honest peer sends, memory that is not what it says, floods, and
-// segments that come and go at odd times.
+// After a good hello: packets that no honest peer sends, memory that is not what it says, floods,
+// and segments that come and go at odd times.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/resource.h>
@@ -43,13 +43,13 @@ class hostile_socket : public side_test {
 };
 FERRY_BOTH_SIDES(hostile_socket);
 
-// --- packets --------------------------------------------------------------------------------------
+// --- packets
+// --------------------------------------------------------------------------------------
 
 TEST_P(hostile_socket, a_packet_of_an_unknown_kind_ends_it) {
   for (const std::uint32_t kind : {0u, 6u, 255u, ~0u}) {
-    expect_end_by_packet("unknown kind", [&](hostile_peer& peer) {
-      return peer.send(raw_header{.kind = kind});
-    });
+    expect_end_by_packet("unknown kind",
+                         [&](hostile_peer& peer) { return peer.send(raw_header{.kind = kind}); });
   }
 }
 
@@ -83,15 +83,13 @@ TEST_P(hostile_socket, a_packet_longer_than_agreed_ends_it) {
 }
 
 TEST_P(hostile_socket, a_reject_without_its_fields_ends_it) {
-  expect_end_by_packet("reject packet", [](hostile_peer& peer) {
-    return peer.send(raw_header{.kind = 2});
-  });
+  expect_end_by_packet("reject packet",
+                       [](hostile_peer& peer) { return peer.send(raw_header{.kind = 2}); });
 }
 
 TEST_P(hostile_socket, an_empty_packet_counts_as_the_end) {
-  expect_end_by_packet("the peer died", [](hostile_peer& peer) {
-    return peer.send(std::span<const std::byte>());
-  });
+  expect_end_by_packet("the peer died",
+                       [](hostile_peer& peer) { return peer.send(std::span<const std::byte>()); });
 }
 
 TEST_P(hostile_socket, a_goodbye_is_no_reason_to_stop_before_the_end) {
@@ -147,13 +145,13 @@ TEST_P(hostile_socket, a_flood_of_noise_ends_it) {
   }
 }
 
-// --- segments -------------------------------------------------------------------------------------
+// --- segments
+// -------------------------------------------------------------------------------------
 
 TEST_P(hostile_socket, a_segment_whose_number_is_zero_or_taken_ends_it) {
   const raw_memory memory(4096);
-  expect_end_by_packet("a number in use", [&](hostile_peer& peer) {
-    return peer.send_segment(0, memory);
-  });
+  expect_end_by_packet("a number in use",
+                       [&](hostile_peer& peer) { return peer.send_segment(0, memory); });
   expect_end_by_packet("a number in use", [&](hostile_peer& peer) {
     return peer.send_segment(3, memory) && peer.send_segment(3, memory);
   });
@@ -259,7 +257,8 @@ TEST_P(hostile_socket, a_full_descriptor_table_is_named) {
   EXPECT_NE(over->text.find("RLIMIT_NOFILE"), std::string::npos) << over->message();
 }
 
-// --- retired segments -----------------------------------------------------------------------------
+// --- retired segments
+// -----------------------------------------------------------------------------
 
 TEST_P(hostile_socket, a_segment_that_was_never_sent_cannot_be_retired) {
   for (const std::uint32_t id : {0u, 1u, ~0u}) {

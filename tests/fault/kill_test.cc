@@ -1,5 +1,5 @@
-// kill -9 of either side at random moments, a thousand times: the survivor gets an error at once and
-// holds nothing back.
+// kill -9 of either side at random moments, a thousand times: the survivor gets an error at once
+// and holds nothing back.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -34,7 +34,8 @@ using namespace std::chrono_literals;
 #endif
 #endif
 #ifdef FERRY_SLOW_STARTS
-constexpr int rounds = 60;  // a sanitized start takes ten times as long; the plain build does them all
+constexpr int rounds =
+    60;  // a sanitized start takes ten times as long; the plain build does them all
 #else
 constexpr int rounds = 500;  // of either side
 #endif
@@ -68,7 +69,10 @@ TEST(kill, a_host_outlives_its_workers_and_holds_nothing_back) {
   const private_folder folder;
   const auto files = files_left();
   const std::string program = beside_me("fault-worker");
-  { auto first = launch({program}); ASSERT_TRUE(first) << first.error().message(); }
+  {
+    auto first = launch({program});
+    ASSERT_TRUE(first) << first.error().message();
+  }
   const footprint before = footprint::now();
   std::size_t resident = 0;
   std::vector<clock::duration> took;
@@ -136,7 +140,8 @@ started_host start_host(unsigned seed) {
   ::posix_spawn_file_actions_adddup2(&actions, pipe_ends[1], 1);
   started_host out;
   EXPECT_EQ(::posix_spawn(&out.host, program.c_str(), &actions, nullptr,
-                          const_cast<char**>(arguments), environ), 0);
+                          const_cast<char**>(arguments), environ),
+            0);
   ::posix_spawn_file_actions_destroy(&actions);
   ::close(pipe_ends[1]);
   std::string said;

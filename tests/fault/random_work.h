@@ -1,5 +1,5 @@
-// What a host does while it or its worker is about to be killed: small calls, large loans both ways,
-// several in flight, answers held for a while. All of it from one seed.
+// What a host does while it or its worker is about to be killed: small calls, large loans both
+// ways, several in flight, answers held for a while. All of it from one seed.
 // Threads   one.
 #pragma once
 #include <algorithm>
@@ -64,8 +64,10 @@ class random_work {
   }
   bool note(call_result&& ended) {
     if (!ended) return fail(ended.error());
-    if (held.size() < 8) held.push_back(std::move(*ended));
-    else if (random_() % 4 == 0) held.clear();
+    if (held.size() < 8)
+      held.push_back(std::move(*ended));
+    else if (random_() % 4 == 0)
+      held.clear();
     return true;
   }
   bool fail(const call_error& why) {

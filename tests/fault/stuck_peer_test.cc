@@ -39,7 +39,8 @@ class stuck_peer : public fault_test {
   }
 };
 
-// --- rings that fill ------------------------------------------------------------------------------
+// --- rings that fill
+// ------------------------------------------------------------------------------
 
 TEST_F(stuck_peer, a_worker_that_never_reads_makes_a_client_overloaded_or_late_by_choice) {
   hostile_peer peer(plays::worker);
@@ -161,7 +162,8 @@ TEST_F(stuck_peer, an_answer_held_back_does_not_wait_for_a_host_that_is_gone) {
   held.clear();  // and so do the answers that are given for what was not answered
 }
 
-// --- a stopped process ----------------------------------------------------------------------------
+// --- a stopped process
+// ----------------------------------------------------------------------------
 
 TEST_F(stuck_peer, a_call_to_a_stopped_worker_ends_by_its_deadline_and_its_memory_comes_back) {
   launched worker = start();
@@ -198,7 +200,8 @@ TEST_F(stuck_peer, a_stopped_worker_that_is_killed_is_unavailable) {
   EXPECT_EQ(outcome.error().code, errc::unavailable);
 }
 
-// --- many calls at its death ----------------------------------------------------------------------
+// --- many calls at its death
+// ----------------------------------------------------------------------
 
 TEST_F(stuck_peer, a_thousand_calls_in_flight_at_its_death_end_once_each) {
   launched worker = start();
@@ -208,8 +211,8 @@ TEST_F(stuck_peer, a_thousand_calls_in_flight_at_its_death_end_once_each) {
   std::vector<int> times(calls, 0);
   const std::string large(4096, 'x');
   for (std::size_t call = 0; call < calls; ++call) {
-    const auto began = worker.call_async(
-        *hold, bytes_of(large), [&times, call](call_result&& outcome) {
+    const auto began =
+        worker.call_async(*hold, bytes_of(large), [&times, call](call_result&& outcome) {
           ++times[call];
           ASSERT_FALSE(outcome);
           EXPECT_EQ(outcome.error().code, errc::unavailable);
@@ -248,7 +251,8 @@ TEST_F(stuck_peer, every_thread_that_waits_for_it_learns_of_its_death) {
   }
 }
 
-// --- what a dead peer held ------------------------------------------------------------------------
+// --- what a dead peer held
+// ------------------------------------------------------------------------
 
 TEST_F(stuck_peer, what_a_dead_worker_held_is_taken_back_while_its_client_lives_on) {
   launched worker = start();

@@ -71,8 +71,8 @@ class client_victim final : public victim {
         failures.push_back(outcome.error());
       }
     };
-    const auto started = host_->call_async(function_id{0}, std::forward<Argument>(argument), done,
-                                           options);
+    const auto started =
+        host_->call_async(function_id{0}, std::forward<Argument>(argument), done, options);
     if (!started) return started.error().code;
     ++begun;
     return {};

@@ -26,9 +26,7 @@ namespace ferry {
 inline void PrintTo(errc code, std::ostream* out) { *out << name_of(code); }
 
 enum class side { client, worker };
-constexpr plays opposite_of(side who) {
-  return who == side::client ? plays::worker : plays::host;
-}
+constexpr plays opposite_of(side who) { return who == side::client ? plays::worker : plays::host; }
 inline void PrintTo(side who, std::ostream* out) {
   *out << (who == side::client ? "client" : "worker");
 }
@@ -59,8 +57,8 @@ class victim {
   virtual errc send_one() = 0;
   virtual std::uint64_t bodies_lent() const = 0;
 
-  std::vector<body> kept;  // bodies of the peer
-  std::size_t begun = 0;   // calls of a client
+  std::vector<body> kept;            // bodies of the peer
+  std::size_t begun = 0;             // calls of a client
   std::vector<call_error> failures;  // how they ended, other than well
   std::size_t ended = 0;
 };
@@ -87,7 +85,7 @@ class fault_test : public ::testing::Test {
 
 // One test per side.
 class side_test : public fault_test, public ::testing::WithParamInterface<side> {};
-#define FERRY_BOTH_SIDES(suite)                                                       \
+#define FERRY_BOTH_SIDES(suite)                                                      \
   INSTANTIATE_TEST_SUITE_P(of, suite, ::testing::Values(side::client, side::worker), \
                            [](const auto& one) { return ::testing::PrintToString(one.param); })
 

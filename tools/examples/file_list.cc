@@ -19,15 +19,13 @@ int by_name(const FTSENT** left, const FTSENT** right) {
 problem_kind reason_of(const FTSENT& entry) {
   switch (entry.fts_info) {
     case FTS_SL:
-    case FTS_SLNONE:
-      return problem_kind::symbolic_link;
+    case FTS_SLNONE: return problem_kind::symbolic_link;
     case FTS_DNR:
     case FTS_ERR:
     case FTS_NS:
       if (entry.fts_errno == ENOENT) return problem_kind::missing;
       return entry.fts_errno == EACCES ? problem_kind::unreadable : problem_kind::read_error;
-    default:
-      return problem_kind::not_regular;
+    default: return problem_kind::not_regular;
   }
 }
 
@@ -58,10 +56,8 @@ file_list list_beneath(const std::vector<std::string>& roots) {
             {entry->fts_path, static_cast<std::uint64_t>(entry->fts_statp->st_size), false});
         break;
       case FTS_D:
-      case FTS_DP:
-        break;
-      default:
-        ++out.skipped[reason_of(*entry)];
+      case FTS_DP: break;
+      default: ++out.skipped[reason_of(*entry)];
     }
   }
   return out;

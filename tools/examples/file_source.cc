@@ -18,32 +18,23 @@ constexpr std::size_t read_step_bytes = 16 << 20;
 problem from_errno(int number) {
   switch (number) {
     case ENOENT:
-    case ENOTDIR:
-      return {problem_kind::missing, "no such file"};
+    case ENOTDIR: return {problem_kind::missing, "no such file"};
     case EACCES:
-    case EPERM:
-      return {problem_kind::unreadable, "permission denied"};
-    default:
-      return {problem_kind::read_error, ::strerrordesc_np(number)};
+    case EPERM: return {problem_kind::unreadable, "permission denied"};
+    default: return {problem_kind::read_error, ::strerrordesc_np(number)};
   }
 }
 
 // Why this is nothing to read from; nullopt: it is.
 std::optional<problem> unsuitable(const struct stat& is) {
   switch (is.st_mode & S_IFMT) {
-    case S_IFREG:
-      return std::nullopt;
-    case S_IFDIR:
-      return problem{problem_kind::directory, "is a directory"};
-    case S_IFIFO:
-      return problem{problem_kind::not_regular, "is a FIFO, not a regular file"};
-    case S_IFSOCK:
-      return problem{problem_kind::not_regular, "is a socket, not a regular file"};
+    case S_IFREG: return std::nullopt;
+    case S_IFDIR: return problem{problem_kind::directory, "is a directory"};
+    case S_IFIFO: return problem{problem_kind::not_regular, "is a FIFO, not a regular file"};
+    case S_IFSOCK: return problem{problem_kind::not_regular, "is a socket, not a regular file"};
     case S_IFCHR:
-    case S_IFBLK:
-      return problem{problem_kind::not_regular, "is a device, not a regular file"};
-    default:
-      return problem{problem_kind::not_regular, "is not a regular file"};
+    case S_IFBLK: return problem{problem_kind::not_regular, "is a device, not a regular file"};
+    default: return problem{problem_kind::not_regular, "is not a regular file"};
   }
 }
 

@@ -106,9 +106,7 @@ class twin_writer {
 // Reads one value with ours and compares it with what msgpack-cxx made of the same bytes.
 void expect_same(value_reader& reader, const msgpack::object& expected) {
   switch (expected.type) {
-    case msgpack::type::NIL:
-      EXPECT_TRUE(reader.nil());
-      return;
+    case msgpack::type::NIL: EXPECT_TRUE(reader.nil()); return;
     case msgpack::type::BOOLEAN: {
       const auto value = reader.boolean();
       ASSERT_TRUE(value);
@@ -185,27 +183,13 @@ class differential_values : public differential {
   // Wide containers count as several levels, so that values stay small enough to make many.
   void write_value(twin_writer& to, int depth) {
     switch (below(depth > 5 ? 8 : 10)) {
-      case 0:
-        to.nil();
-        return;
-      case 1:
-        to.boolean(below(2) == 0);
-        return;
-      case 2:
-        to.integer(static_cast<std::int64_t>(number()));
-        return;
-      case 3:
-        to.integer(-static_cast<std::int64_t>(number() >> 1));
-        return;
-      case 4:
-        to.unsigned_integer(number());
-        return;
-      case 5:
-        to.real(static_cast<double>(static_cast<std::int32_t>(number())) + 0.5);
-        return;
-      case 6:
-        to.string(std::string(length(), 's'));
-        return;
+      case 0: to.nil(); return;
+      case 1: to.boolean(below(2) == 0); return;
+      case 2: to.integer(static_cast<std::int64_t>(number())); return;
+      case 3: to.integer(-static_cast<std::int64_t>(number() >> 1)); return;
+      case 4: to.unsigned_integer(number()); return;
+      case 5: to.real(static_cast<double>(static_cast<std::int32_t>(number())) + 0.5); return;
+      case 6: to.string(std::string(length(), 's')); return;
       case 7:
         if (below(2) == 0) {
           to.binary(std::string(length(), 'b'));

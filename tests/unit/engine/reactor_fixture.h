@@ -65,7 +65,8 @@ class on_each_reactor : public testing::TestWithParam<reactor_kind> {
  protected:
   void SetUp() override {
     auto made = reactor::create(GetParam());
-    if (!made && GetParam() == reactor_kind::io_uring) GTEST_SKIP() << "expected: " << made.error().message();
+    if (!made && GetParam() == reactor_kind::io_uring)
+      GTEST_SKIP() << "expected: " << made.error().message();
     ASSERT_TRUE(made) << made.error().message();
     loop = *std::move(made);
   }
