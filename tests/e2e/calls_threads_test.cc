@@ -163,6 +163,13 @@ TEST_F(calls_threads, may_drop_the_bodies_that_another_one_got) {
 }
 
 TEST_F(calls_threads, may_fill_a_tiny_ring_together) {
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+  // One thread overwrites what another wrote a lap ago. The edge between them leads through the
+  // worker, which read it in between: another process, so the sanitizer does not see it.
+  GTEST_SKIP() << "expected: the thread sanitizer sees no order that another process makes";
+#endif
+#endif
   client_options options;
   options.session.ring_bytes = 4096;
   options.session.inline_limit = 512;
