@@ -221,6 +221,10 @@ class client::impl {
       turn();
       if (ended_ != before || core_.over()) break;
       session_->look_around();
+      if (timeout <= timeout.zero()) {
+        turn();
+        break;
+      }
       const bool flooded = session_->has_input();  // maybe for ever, with answers to nobody
       if (flooded || wait(deadline) == woke::timeout) {
         const auto now = clock::now();

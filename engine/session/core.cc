@@ -162,7 +162,10 @@ void session_core::reclaim() noexcept {
 
 std::size_t session_core::trim(bool all) {
   collect_returns();
-  return arena_.trim(std::chrono::steady_clock::now(), all);
+  const std::size_t freed = arena_.trim(std::chrono::steady_clock::now(), all);
+  // The memory is free only once the peer has unmapped it too: worth waking it.
+  if (freed != 0) announce(news::records);
+  return freed;
 }
 
 // --- sending ------------------------------------------------------------------------------------
