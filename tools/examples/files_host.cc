@@ -39,7 +39,7 @@ volatile std::sig_atomic_t caught_signal = 0;
 void catch_signals() {
   struct sigaction action {};
   action.sa_handler = [](int number) { caught_signal = number; };
-  action.sa_flags = SA_RESETHAND;
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
   for (const int number : {SIGINT, SIGTERM}) {
     struct sigaction before {};
     // Who started us in the background may have asked for it to be ignored: so it stays.
