@@ -74,7 +74,7 @@ TEST(kill, a_host_outlives_its_workers_and_holds_nothing_back) {
     ASSERT_TRUE(first) << first.error().message();
   }
   const footprint before = footprint::now();
-  std::size_t resident = 0;
+  [[maybe_unused]] std::size_t resident = 0;
   std::vector<clock::duration> took;
   for (int round = 0; round < rounds; ++round) {
     SCOPED_TRACE(round);
@@ -118,7 +118,9 @@ TEST(kill, a_host_outlives_its_workers_and_holds_nothing_back) {
     if (round == rounds / 5) resident = resident_bytes();
   }
   EXPECT_EQ(footprint::now(), before);
+#ifndef FERRY_SLOW_STARTS  // a sanitizer keeps freed memory back for a while
   EXPECT_LT(resident_bytes(), resident + (16u << 20)) << "memory grows from kill to kill";
+#endif
   EXPECT_EQ(files_left(), files);
   EXPECT_TRUE(folder.contents().empty());
   expect_prompt(std::move(took));
