@@ -4,18 +4,34 @@
 
 namespace ferry {
 
-client::client(std::unique_ptr<impl> state) noexcept : impl_(std::move(state)) {}
+client::client(std::shared_ptr<impl> state) noexcept : impl_(std::move(state)) {}
 client::client(client&&) noexcept = default;
-client& client::operator=(client&&) noexcept = default;
-client::~client() = default;
+client& client::operator=(client&& other) noexcept {
+  std::swap(impl_, other.impl_);
+  return *this;
+}
+client::~client() {
+  if (impl_) impl_->leave_loop();
+}
 
 result<client, call_error> client::attach(unique_fd socket, client_options options) {
   if (options.max_calls == 0 || options.max_calls > 65535) {
     return call_error{errc::bad_argument, "max_calls must be between 1 and 65535", false};
   }
-  auto opened = session::open(std::move(socket), session_role::host, options.session);
+  auto loop = options.loop ? options.loop->core() : nullptr;
+  if (!loop) {
+    auto own = loop_core::create(options.session.reactor);
+    if (!own) return call_error{own.error().code, own.error().message(), false};
+    loop = std::move(*own);
+  }
+  auto opened = session::open(std::move(socket), session_role::host, options.session, loop);
   if (!opened) return std::move(opened).error();
-  return client(std::make_unique<impl>(std::move(*opened), std::move(options)));
+  auto made = std::make_shared<impl>(std::move(loop), std::move(*opened), std::move(options));
+  if (auto joined = made->open(); !joined) {
+    made->leave_loop();
+    return call_error{joined.error().code, joined.error().message(), false};
+  }
+  return client(std::move(made));
 }
 
 result<function_id, call_error> client::function(std::string_view name, call_options options) {
@@ -66,16 +82,14 @@ result<void, call_error> client::start(function_id function, ferry::loan argumen
 result<std::size_t, call_error> client::run_once(std::chrono::nanoseconds timeout) {
   return impl_->run_once(timeout);
 }
-int client::fd() { return impl_->fd(); }
+int client::fd() { return impl_->loop_->fd(); }
 void client::close() noexcept {
   impl_->closed_.store(true, std::memory_order_relaxed);
   impl_->core_.close();
 }
 bool client::connected() const noexcept { return !impl_->core_.over(); }
 std::uint32_t client::worker_pid() const noexcept { return impl_->core_.peer_pid(); }
-const char* client::reactor_name() const noexcept {
-  return impl_->session_->waker().kind() == reactor_kind::io_uring ? "io_uring" : "epoll";
-}
+const char* client::reactor_name() const noexcept { return impl_->loop_->reactor_name(); }
 void client::trim() { impl_->core_.trim(true); }
 
 client_stats client::stats() const {

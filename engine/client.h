@@ -16,6 +16,7 @@
 #include "engine/body.h"
 #include "engine/codec/typed.h"
 #include "engine/completion.h"
+#include "engine/loop/loop.h"
 #include "engine/session/options.h"
 #include "shm/strong_id.h"
 #include "shm/unique_fd.h"
@@ -28,6 +29,7 @@ struct client_options {
   session_options session;
   std::chrono::nanoseconds timeout = std::chrono::seconds(30);  // of a call that names none
   std::uint32_t max_calls = 1024;                               // in flight at once
+  std::optional<ferry::loop> loop;  // that drives it, with others; unset: one of its own
 };
 
 struct call_options {
@@ -107,7 +109,7 @@ class client {
 
  private:
   class impl;
-  explicit client(std::unique_ptr<impl> state) noexcept;
+  explicit client(std::shared_ptr<impl> state) noexcept;
   result<void, call_error> start(function_id, std::span<const std::byte>, completion, call_options);
   result<void, call_error> start(function_id, ferry::loan, completion, call_options);
 
@@ -119,7 +121,7 @@ class client {
     });
   }
 
-  std::unique_ptr<impl> impl_;
+  std::shared_ptr<impl> impl_;  // shared with its streams
 };
 
 template <class R, class... Args>

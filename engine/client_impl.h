@@ -13,11 +13,11 @@
 #include "engine/call_table.h"
 #include "engine/client.h"
 #include "engine/coarse_clock.h"
-#include "engine/driver.h"
+#include "engine/loop/loop_core.h"
 #include "engine/session/session.h"
 
 namespace ferry {
-class client::impl {
+class client::impl final : public loop_source {
  public:
   using clock = std::chrono::steady_clock;
 
@@ -50,21 +50,59 @@ class client::impl {
     }
   };
 
-  impl(std::unique_ptr<session> session, client_options options)
+  impl(std::shared_ptr<loop_core> loop, std::unique_ptr<session> session, client_options options)
       : options_(std::move(options)),
+        loop_(std::move(loop)),
         session_(std::move(session)),
         core_(session_->core()),
         calls_(options_.max_calls) {}
 
-  ~impl() {
+  // Joins the loop. Apart from the constructor, since it can fail.
+  result<void> open() {
+    const wheel_guard wheel(*loop_);
+    loop_->add(*this);
+    return loop_->watch(*this, core_.socket(), 0);
+  }
+
+  // The client goes: every call ends now. What is left is for streams that outlive it.
+  void leave_loop() {
     closed_.store(true, std::memory_order_relaxed);
     core_.close();
-    // Nobody else may use a client that is being destroyed, so the wheel is free.
-    if (driver_.try_take()) {
-      end_all();
-      driver_.leave();
-    }
+    const wheel_guard wheel(*loop_);
+    finish();
+    loop_->remove(*this);
   }
+
+  // --- loop_source ------------------------------------------------------------------------------
+  std::size_t turn() override {
+    const std::uint64_t before = ended();
+    poll();
+    core_.collect_returns();
+    if (calls_.next_deadline() != clock::time_point::max()) expire(coarse_now());
+    if (core_.over() && !finished_) {
+      finish();
+      return 1;  // worth telling, also if no call was in flight
+    }
+    return ended() - before;
+  }
+  bool has_input() noexcept override {
+    return finished_ ? false : session_->has_input() || core_.over();
+  }
+  void ready(std::uint8_t, const reactor_event&) override { session_->serve_socket(); }
+  void arm() override { session_->arm(); }
+  void disarm() noexcept override { session_->disarm(); }
+  clock::time_point next_due() noexcept override {
+    const auto call = calls_.next_deadline();
+    // Awake, idle memory is looked after in passing.
+    return armed() ? std::min(call, session_->next_due()) : call;
+  }
+  std::size_t tick(clock::time_point now) override {
+    const std::uint64_t before = ended();
+    expire(now);
+    core_.trim(false);
+    return ended() - before;
+  }
+  session* direct() noexcept override { return finished_ ? nullptr : session_.get(); }
 
   // Starts a call; the completion is gone afterwards, whether it started or not. `Argument`:
   // std::span<const std::byte> or ferry::loan&. `watched`: the deadline for the table to watch.
@@ -128,19 +166,19 @@ class client::impl {
     auto id = start(fields, argument, std::move(done), deadline, timeout, options.wait_for_room,
                     session_core::notice::now);
     if (!id) return std::move(id).error();
-    watch(deadline);
+    loop_->due(deadline);
     return {};
   }
 
   call_result wait_for(std::uint64_t id, follower& me, std::optional<call_result>& outcome,
                        std::chrono::nanoseconds timeout) {
-    bool drives = driver_.try_take();
-    if (drives) {
+    bool drives = loop_->try_take();
+    if (drives && loop_->alone()) {
       here_ = &me;
       const bool arrived = glance(me);
       here_ = nullptr;
       if (arrived) {
-        leave();
+        loop_->leave();
         return std::move(*outcome);
       }
     }
@@ -148,30 +186,30 @@ class client::impl {
     const auto deadline = after(timeout);
     for (;;) {
       if (drives) {
-        session_->disarm();
+        loop_->activate(*this);
         here_ = &me;
         drive_until_arrived(me, deadline);
         here_ = nullptr;
-        leave();
+        loop_->leave();
       } else {
-        driver_.follow(me, bound(deadline));
+        loop_->wheel().follow(me, bound(deadline));
       }
       if (me.arrived()) return std::move(*outcome);
       if (deadline != clock::time_point::max() && clock::now() >= deadline) {
-        driver_.pass_on();
+        loop_->wheel().pass_on();
         if (calls_.end(id, [](completion&) {})) return timed_out();
         // Somebody is just completing it: the outcome is a few instructions away.
         while (!me.arrived()) cpu_pause();
         return std::move(*outcome);
       }
-      drives = driver_.try_take();
+      drives = loop_->try_take();
     }
   }
 
   template <class Argument>
   call_result call(record_fields fields, Argument&& argument, call_options options,
                    std::uint32_t* function = nullptr) {
-    if (driver_.mine()) {
+    if (loop_->mine()) {
       return call_error{errc::invalid_request,
                         "a callback must not wait for another call: use call_async", false};
     }
@@ -203,45 +241,14 @@ class client::impl {
   }
 
   result<std::size_t, call_error> run_once(std::chrono::nanoseconds timeout) {
-    if (driver_.mine())
-      return call_error{errc::invalid_request, "run_once inside a callback", false};
-    const auto deadline = after(timeout);
-    follower me;
-    while (!driver_.try_take()) {
-      if (timeout <= timeout.zero()) return std::size_t{0};
-      driver_.follow(me, bound(deadline));
-      if (deadline != clock::time_point::max() && clock::now() >= deadline) {
-        driver_.pass_on();
-        return std::size_t{0};
-      }
+    const std::uint64_t before = ended();
+    if (core_.over()) timeout = {};
+    if (auto ran = loop_->run_once(timeout); !ran) {
+      return call_error{ran.error().code, ran.error().message(), false};
     }
-    session_->disarm();
-    const std::uint64_t before = ended_;
-    for (;;) {
-      turn();
-      if (ended_ != before || core_.over()) break;
-      session_->look_around();
-      if (timeout <= timeout.zero()) {
-        turn();
-        break;
-      }
-      const bool flooded = session_->has_input();  // maybe for ever, with answers to nobody
-      if (flooded || wait(deadline) == woke::timeout) {
-        const auto now = clock::now();
-        turn(now);
-        if (now >= deadline) break;
-      }
-    }
-    const std::uint64_t count = ended_ - before;
-    leave();
+    const std::uint64_t count = ended() - before;
     if (count == 0 && core_.over()) return over_error(false);
     return static_cast<std::size_t>(count);
-  }
-
-  int fd() {
-    pollable_.store(true, std::memory_order_relaxed);
-    if (driver_.try_take()) leave();  // arms
-    return session_->waker().fd();
   }
 
   result<function_id, call_error> function(std::string_view name, call_options options) {
@@ -275,10 +282,10 @@ class client::impl {
   }
 
   client_options options_;
+  std::shared_ptr<loop_core> loop_;
   std::unique_ptr<session> session_;
   session_core& core_;
   call_table calls_;
-  driver driver_;
   std::atomic<std::uint64_t> stale_{0};
   std::atomic<bool> closed_{false};  // by this side
 
@@ -286,19 +293,15 @@ class client::impl {
   static call_error timed_out() { return {errc::timeout, "no answer before the deadline", true}; }
 
   // --- driving: only with the wheel in hand -----------------------------------------------------
-  void turn(clock::time_point now = coarse_now()) {
-    poll();
-    core_.collect_returns();
-    if (calls_.next_deadline() != clock::time_point::max()) expire(now);
-    if (core_.over()) end_all();
-  }
+  std::uint64_t ended() const noexcept { return ended_.load(std::memory_order_relaxed); }
+  void count_ended() noexcept { ended_.store(ended() + 1, std::memory_order_relaxed); }
 
   void land(const record_fields& fields, body&& content) {
     if (fields.kind == record_kind::call || fields.kind == record_kind::resolve) {
       return core_.fail(errc::corrupt, "the worker sent a call to its host");
     }
     const bool known = calls_.end(fields.call, [&](completion& done) {
-      ++ended_;
+      count_ended();
       if (fields.kind == record_kind::failure) [[unlikely]] {
         const errc code = fields.code == 0 ? errc::internal : static_cast<errc>(fields.code);
         call_error why{code, std::string(content.text().substr(0, max_error_text)), true};
@@ -335,16 +338,22 @@ class client::impl {
   void expire(clock::time_point now) {
     if (now < calls_.next_deadline()) return;
     calls_.end_expired(now, [this](completion& done) {
-      ++ended_;
+      count_ended();
       call_error why = timed_out();
       done(nullptr, body(), &why);
     });
   }
 
+  // The session is over: nothing of it is worth watching any more.
+  void finish() {
+    if (!std::exchange(finished_, true)) loop_->unwatch(core_.socket());
+    end_all();
+  }
+
   void end_all() {
     core_.reclaim();
     calls_.end_all([this](completion& done) {
-      ++ended_;
+      count_ended();
       call_error why = over_error(true);
       done(nullptr, body(), &why);
     });
@@ -352,85 +361,44 @@ class client::impl {
 
   void drive_until_arrived(follower& me, clock::time_point deadline) {
     for (;;) {
-      const std::size_t landed = poll();
+      const std::size_t landed = loop_->alone() ? poll() : loop_->turn();
       if (me.arrived()) return;
-      if (core_.over()) return end_all();
+      if (core_.over()) return finish();
       if (landed != 0) {
         // Also a flood of answers to nobody must not carry us past a deadline.
         if (++turns_ % 64 != 0) continue;
         const auto now = clock::now();
-        expire(now);
+        loop_->serve_due(now);
         if (me.arrived() || now >= deadline) return;
         continue;
       }
-      if (wait(deadline) == woke::timeout) {
+      const woke how = loop_->wait(deadline);
+      if (loop_->has_posts()) loop_->turn();
+      if (how == woke::timeout) {
         const auto now = clock::now();
-        expire(now);
+        loop_->serve_due(now);
         if (me.arrived() || now >= deadline) return;
       }
     }
-  }
-
-  void leave() {
-    if (pollable_.load(std::memory_order_relaxed)) {
-      // The host sleeps in its own poll: the descriptor has to wake it for news and deadlines.
-      const auto next = calls_.next_deadline();
-      session_->arm(bound(next));
-      waits_until_.store(next, std::memory_order_seq_cst);
-      driver_.leave();
-      watch(calls_.next_deadline());  // of a call that another thread began meanwhile
-      return;
-    }
-    driver_.leave();
-  }
-
-  // Waits as session::wait, but not past the deadline of any call, also of one that another thread
-  // begins meanwhile.
-  woke wait(clock::time_point deadline, bool for_room = false, condition until = {}) {
-    struct looks {
-      client::impl* self;
-      condition until;
-      clock::time_point planned;
-      bool held;
-    } both{this, until, std::min(deadline, calls_.next_deadline()), false};
-    const condition either{[](void* context) {
-                             auto& look = *static_cast<looks*>(context);
-                             look.held = look.until();
-                             return look.held || look.self->calls_.next_deadline() < look.planned;
-                           },
-                           &both};
-    // seq_cst, with the load in watch(): either our last look finds the new deadline, or it nudges
-    // us.
-    waits_until_.store(both.planned, std::memory_order_seq_cst);
-    const woke how = session_->wait(bound(both.planned), for_room, either);
-    waits_until_.store(clock::time_point::min(), std::memory_order_relaxed);
-    return how == woke::condition && !both.held ? woke::timeout : how;
-  }
-
-  // A call with this deadline has begun: whoever waits must not sleep past it.
-  void watch(clock::time_point deadline) {
-    if (deadline >= waits_until_.load(std::memory_order_seq_cst) || driver_.mine()) return;
-    if (pollable_.load(std::memory_order_relaxed) && driver_.try_take()) return leave();
-    session_->nudge();
   }
 
   // Drives, or waits while another thread does, until `ready` says so.
   template <class Ready>
   result<void> drive_until(clock::time_point deadline, Ready&& ready) {
-    if (driver_.mine()) return error{errc::full, 0, "no room, and a callback cannot wait for it"};
+    if (loop_->mine()) return error{errc::full, 0, "no room, and a callback cannot wait for it"};
     const condition there{[](void* check) { return (*static_cast<Ready*>(check))(); }, &ready};
     for (;;) {
-      if (driver_.try_take()) {
-        session_->disarm();
-        turn();
-        const bool done = there() || wait(deadline, true, there) == woke::condition;
-        leave();
+      if (loop_->try_take()) {
+        loop_->activate(*this);
+        loop_->turn();
+        const bool done = there() || loop_->wait(deadline, true, there) == woke::condition;
+        loop_->leave();
         if (done) return {};
       } else {
         follower me;
-        driver_.follow(me, clock::now() + retry_pause);
+        loop_->wheel().follow(me, clock::now() + retry_pause);
         if (there()) {
-          driver_.pass_on();
+          loop_->wheel().pass_on();
           return {};
         }
       }
@@ -453,12 +421,10 @@ class client::impl {
     }
   }
 
-  std::uint64_t ended_ = 0;   // calls; by the driver
-  follower* here_ = nullptr;  // the driver's own, if it waits for one call
+  std::atomic<std::uint64_t> ended_{0};  // calls; counted by the driver
+  follower* here_ = nullptr;             // the driver's own, if it waits for one call
   std::uint32_t turns_ = 0;
-  std::atomic<bool> pollable_{false};
-  // Until when the driver, or the loop that polls fd(), sleeps at most; min(): neither does.
-  std::atomic<clock::time_point> waits_until_{clock::time_point::min()};
+  bool finished_ = false;
   std::shared_mutex names_mutex_;
   std::unordered_map<std::string, function_id, name_hash, std::equal_to<>> names_;
 };

@@ -14,8 +14,12 @@
 
 namespace ferry {
 
+// The address is only the kernel's to look at: waking one that is not mapped any more is harmless.
+inline void futex_wake_address(const void* word) noexcept {
+  ::syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
 inline void futex_wake_all(const std::atomic<std::uint32_t>& word) noexcept {
-  ::syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+  futex_wake_address(&word);
 }
 
 // Sleeps while `word` is `value`, at most `timeout`. May wake early. Works through a read-only map.

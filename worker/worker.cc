@@ -62,44 +62,46 @@ class worker::impl {
   }
 
   result<void, call_error> open(unique_fd socket) {
-    auto opened = session::open(std::move(socket), session_role::worker, options_);
+    auto own = loop_core::create(options_.reactor);
+    if (!own) return call_error{own.error().code, own.error().message(), false};
+    loop_ = std::move(*own);
+    auto opened = session::open(std::move(socket), session_role::worker, options_, loop_);
     if (!opened) return std::move(opened).error();
     session_ = std::make_shared<worker_session>(std::move(*opened));
+    session_->serve_ = [this] { return serve(); };
+    loop_->add(*session_);
+    const wheel_guard wheel(*loop_);
+    (void)loop_->watch(*session_, session_->core().socket(), 0);
     return {};
+  }
+  ~impl() {
+    if (!session_) return;
+    const wheel_guard wheel(*loop_);
+    loop_->unwatch(session_->core().socket());
+    loop_->remove(*session_);
   }
 
   // Serves what is there, or waits for the first of it.
   result<std::size_t, call_error> run_once(std::chrono::nanoseconds timeout) {
     if (!session_) return call_error{errc::invalid_request, "open a session first", false};
     session_->serve_here();
-    session& input = session_->input();
-    input.disarm();
-    std::size_t served = serve();
-    if (served == 0) {
-      input.look_around();
-      served = serve();
-    }
-    if (served == 0 && timeout > timeout.zero() && !session_->core().over()) {
-      std::optional<std::chrono::steady_clock::time_point> deadline;
-      if (timeout != std::chrono::nanoseconds::max()) {
-        deadline = std::chrono::steady_clock::now() + timeout;
-      }
-      if (input.wait(deadline) != woke::timeout) served = serve();
-    }
-    if (pollable_) input.arm();
+    auto ran = loop_->run_once(timeout);
     session_->end_serving();
     if (session_->core().over()) session_->core().reclaim();
-    if (served == 0 && session_->core().over()) return session_->core().failure();
-    return served;
+    if (!ran) return call_error{ran.error().code, ran.error().message(), false};
+    if (*ran == 0 && session_->core().over()) return session_->core().failure();
+    return *ran;
   }
 
   result<void, call_error> run() {
     session_->serve_here();
     session& input = session_->input();
     input.set_movable(true);  // this thread does nothing else
+    loop_->take();
     while (!session_->core().over()) {
-      if (serve() == 0) (void)input.wait(std::nullopt);
+      if (loop_->turn() == 0) (void)loop_->wait(std::chrono::steady_clock::time_point::max());
     }
+    loop_->leave();
     session_->end_serving();
     session_->core().reclaim();
     const call_error why = session_->core().failure();
@@ -109,11 +111,10 @@ class worker::impl {
 
   int fd() {
     FERRY_CHECK(session_ != nullptr);
-    pollable_ = true;
-    session_->input().arm();
-    return session_->input().waker().fd();
+    return loop_->fd();
   }
 
+  std::shared_ptr<loop_core> loop_;
   std::shared_ptr<worker_session> session_;
 
  private:
@@ -168,7 +169,6 @@ class worker::impl {
   session_options options_;
   std::vector<entry> functions_;
   std::unordered_map<std::string, std::uint32_t> numbers_;
-  bool pollable_ = false;
 };
 
 worker::worker(session_options options) : impl_(std::make_unique<impl>(std::move(options))) {}
@@ -186,7 +186,7 @@ result<std::size_t, call_error> worker::run_once(std::chrono::nanoseconds timeou
 int worker::fd() { return impl_->fd(); }
 const char* worker::reactor_name() const noexcept {
   if (!impl_->session_) return "none";
-  return impl_->session_->input().waker().kind() == reactor_kind::io_uring ? "io_uring" : "epoll";
+  return impl_->loop_->reactor_name();
 }
 
 result<void, call_error> worker::run() {

@@ -3,6 +3,7 @@
 // Source    worker/README.md, "Answers".
 #pragma once
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <thread>
 
@@ -10,10 +11,24 @@
 
 namespace ferry {
 
-class worker_session {
+class worker_session : public loop_source {
  public:
   explicit worker_session(std::unique_ptr<session> opened)
       : session_(std::move(opened)), core_(session_->shared_core()) {}
+  std::size_t turn() override { return serve_(); }
+  bool has_input() noexcept override { return session_->has_input(); }
+  void ready(std::uint8_t, const reactor_event&) override { session_->serve_socket(); }
+  void arm() override { session_->arm(); }
+  void disarm() noexcept override { session_->disarm(); }
+  clock::time_point next_due() noexcept override {
+    return armed() ? session_->next_due() : clock::time_point::max();
+  }
+  std::size_t tick(clock::time_point) override {
+    core_->trim(false);
+    return 0;
+  }
+  session* direct() noexcept override { return session_.get(); }
+  std::function<std::size_t()> serve_;
 
   session_core& core() noexcept { return *core_; }
   session& input() noexcept { return *session_; }  // only on the thread that serves

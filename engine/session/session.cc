@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <sched.h>
-#include <sys/eventfd.h>
 
 #include <array>
 #include <cstring>
@@ -36,9 +35,6 @@ constexpr int glance_looks = 32;
 // Times that a waiter hands its CPU to a peer that shares it, before it sleeps.
 constexpr int yield_looks = 3;
 
-constexpr std::uint64_t socket_token = 1;
-constexpr std::uint64_t nudge_token = 2;
-
 std::uint32_t id_of_segment(const record_fields& fields) { return fields.body_segment; }
 
 }  // namespace
@@ -58,11 +54,9 @@ class peer_memory final : public body_owner {
   std::shared_ptr<session_core> core_;
 };
 
-session::session(std::shared_ptr<session_core> core, std::unique_ptr<reactor> waker,
-                 unique_fd nudge)
+session::session(std::shared_ptr<session_core> core, std::shared_ptr<loop_core> loop)
     : core_(std::move(core)),
-      waker_(std::move(waker)),
-      nudge_(std::move(nudge)),
+      loop_(std::move(loop)),
       records_(core_->peer_ring(), core_->mine().records_read, core_->peer_key()),
       sleeper_(core_->mine().sleep, core_->theirs().sleep),
       policy_(core_->options().wait.spin_limit.count()),
@@ -71,29 +65,14 @@ session::session(std::shared_ptr<session_core> core, std::unique_ptr<reactor> wa
 session::~session() {
   core_->close();
   core_->reclaim();
-  waker_->unwatch(core_->socket());
-  if (nudge_) waker_->unwatch(nudge_.get());
 }
 
 result<std::unique_ptr<session>, call_error> session::open(unique_fd socket, session_role role,
-                                                           const session_options& options) {
-  auto waker = reactor::create(options.reactor);
-  if (!waker) return call_error{waker.error().code, waker.error().message(), false};
+                                                           const session_options& options,
+                                                           std::shared_ptr<loop_core> loop) {
   auto core = session_core::open(std::move(socket), role, options);
   if (!core) return std::move(core).error();
-  if (auto watched = (*waker)->watch((*core)->socket(), socket_token); !watched) {
-    return call_error{watched.error().code, watched.error().message(), false};
-  }
-  unique_fd nudge;
-  if (role == session_role::host) {  // several threads may use it: see nudge()
-    nudge = unique_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (!nudge)
-      return call_error{errc::system, error{errc::system, errno, "eventfd"}.message(), false};
-    if (auto watched = (*waker)->watch(nudge.get(), nudge_token); !watched) {
-      return call_error{watched.error().code, watched.error().message(), false};
-    }
-  }
-  return std::make_unique<session>(std::move(*core), std::move(*waker), std::move(nudge));
+  return std::make_unique<session>(std::move(*core), std::move(loop));
 }
 
 // --- reading ------------------------------------------------------------------------------------
@@ -383,7 +362,9 @@ woke session::sleep(std::optional<clock::time_point> deadline, bool for_room,
     if (until()) return came(woke::condition);
     const auto left =
         deadline ? std::min<clock::duration>(*deadline - now, bell_slice) : bell_slice;
+    loop_->sleeps_on(&core_->theirs().sleep.bell);
     futex_wait(core_->theirs().sleep.bell, bell, left);
+    loop_->sleeps_on(nullptr);
     if (has_input()) return came(woke::input);
     if (until()) return came(woke::condition);
     sleeper_.lower();
@@ -410,61 +391,28 @@ woke session::sleep(std::optional<clock::time_point> deadline, bool for_room,
     if (core_->collect_returns()) continue;  // there may be memory now that will have been idle
     if (has_input()) return came(woke::input);
     if (until()) return came(woke::condition);
-    std::array<reactor_event, 4> events;
-    const auto ready = waker_->wait(events, left);
+    const auto slept = loop_->wait_events(left);
     sleeper_.lower();
-    if (!ready) {
-      core_->fail(ready.error().code, ready.error().message());
+    if (!slept) {
+      core_->fail(slept.error().code, slept.error().message());
       return woke::over;
     }
-    serve_ready(std::span(events).first(*ready));
     if (has_input()) return came(woke::input);
     if (core_->over()) return woke::over;
     if (until()) return woke::condition;
   }
 }
 
-void session::look_around() {
-  std::array<reactor_event, 4> events;
-  if (const auto ready = waker_->wait(events, 0ns); !ready) {
-    core_->fail(ready.error().code, ready.error().message());
-  } else {
-    serve_ready(std::span(events).first(*ready));
-  }
-  core_->trim(false);
-}
-
-void session::serve_ready(std::span<const reactor_event> events) {
-  for (const reactor_event& event : events) {
-    if (event.token == socket_token) {
-      serve_socket();
-    } else {
-      std::uint64_t count = 0;
-      (void)!::read(nudge_.get(), &count,
-                    sizeof count);  // clears it; the nudge itself says no more
-    }
-  }
-}
-
-void session::nudge() noexcept {
-  const std::uint64_t one = 1;
-  (void)!::write(nudge_.get(), &one, sizeof one);  // full: it is readable already
-  // A sleeper on the bell that we miss by an instant looks again after its slice.
-  futex_wake_all(core_->theirs().sleep.bell);
-}
-
-void session::arm(std::optional<clock::time_point> when) {
+void session::arm() {
   owe_nothing();
   const std::uint64_t returns = core_->lent().outstanding() != 0 ? wants_room : awake;
   (void)sleeper_.raise(in_reactor | returns);
   armed_ = true;
   core_->collect_returns();
-  if (const auto shrink = core_->arena().next_shrink()) {
-    when = when ? std::min(*when, *shrink) : *shrink;
-  }
-  // Input that came before the flag went up rings no bell: make the descriptor readable at once.
-  if (has_input()) when = clock::now();
-  (void)waker_->set_timer(when);
+}
+
+session::clock::time_point session::next_due() noexcept {
+  return core_->arena().next_shrink().value_or(clock::time_point::max());
 }
 
 void session::disarm() noexcept {

@@ -1,6 +1,6 @@
 // The receiving half of a session: reads records and packets, maps the peer's memory, waits.
 // Threads   one thread at a time (whoever drives the session); sending is session_core's.
-// Lifetime  owns the reactor; shares the core with the bodies it hands out.
+// Lifetime  shares the core with the bodies it hands out, and the loop with other sources.
 // Errors    a peer that breaks the protocol ends the session: core().failure() says why.
 // Source    engine/README.md, "Session" and "Waiting".
 #pragma once
@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/loop/loop_core.h"
 #include "engine/session/core.h"
 #include "engine/session/spin_policy.h"
 
@@ -17,28 +18,19 @@ namespace ferry {
 // A body segment of the peer. Lives as long as the session knows it or a body lies in it.
 class peer_memory;
 
-// What ended a wait.
-enum class woke { input, condition, timeout, over };
-
-// A borrowed callable `bool()`: what a waiter looks for besides input.
-struct condition {
-  bool (*check)(void* context) = nullptr;
-  void* context = nullptr;
-  bool operator()() const { return check != nullptr && check(context); }
-};
-
 class session {
  public:
   using clock = std::chrono::steady_clock;
 
-  session(std::shared_ptr<session_core> core, std::unique_ptr<reactor> waker, unique_fd nudge);
+  session(std::shared_ptr<session_core> core, std::shared_ptr<loop_core> loop);
   ~session();
+  // Blocks for the handshake. The owner lets the loop watch core().socket() for it.
   static result<std::unique_ptr<session>, call_error> open(unique_fd socket, session_role role,
-                                                           const session_options& options);
+                                                           const session_options& options,
+                                                           std::shared_ptr<loop_core> loop);
 
   session_core& core() noexcept { return *core_; }
   const std::shared_ptr<session_core>& shared_core() const noexcept { return core_; }
-  reactor& waker() noexcept { return *waker_; }
 
   // Hands at most `limit` records to sink(const record_fields&, body&&), oldest first.
   template <class Sink>
@@ -57,25 +49,20 @@ class session {
   // Whether a spin of any length is worth while now. Tells the peer on which CPU we wait.
   bool spinning_pays() noexcept;
 
-  // Waits as the options say until there is input, `until` holds, the deadline passes or the
+  // For the driver of a loop that has no other source. Waits as the options say until there is input, `until` holds, the deadline passes or the
   // session ends. With `for_room` the peer also wakes us when it frees ring space or returns
   // bodies.
   woke wait(std::optional<clock::time_point> deadline, bool for_room = false, condition until = {});
-
-  // Without waiting: serves the socket if it is ready, and lets memory go that has been idle.
-  void look_around();
 
   // The thread that waits is ours to move to another CPU (a worker's serving thread; never a
   // host's).
   void set_movable(bool movable) noexcept { movable_ = movable; }
 
-  // Ends a wait() of the thread that drives, so that it looks at its condition again. Any thread.
-  void nudge() noexcept;
-
-  // Nobody drives the session for now, but somebody polls waker().fd(): news make it readable, and
-  // so does the time `when`.
-  void arm(std::optional<clock::time_point> when = std::nullopt);
+  // About to sleep in the loop's reactor: news make the socket readable.
+  void arm();
   void disarm() noexcept;
+  // When memory that has been idle should go.
+  clock::time_point next_due() noexcept;
 
   // Reads what lies in the socket: segments, wakeups, the peer's end.
   void serve_socket();
@@ -89,7 +76,6 @@ class session {
   void add_segment(std::uint32_t id, std::uint64_t size_bytes, const unique_fd& memfd);
   void retire(std::uint32_t id);
   void spoil(const char* what);
-  void serve_ready(std::span<const reactor_event> events);
   void owe_nothing();                       // gives ring space back and says so
   bool peer_is_elsewhere() const noexcept;  // last seen on another CPU
   bool move_away() noexcept;
@@ -99,8 +85,7 @@ class session {
              clock::time_point began);
 
   std::shared_ptr<session_core> core_;
-  std::unique_ptr<reactor> waker_;
-  unique_fd nudge_;  // an eventfd among what the reactor watches; only a host has one
+  std::shared_ptr<loop_core> loop_;
   record_consumer<> records_;
   sleeper<> sleeper_;
   spin_policy policy_;

@@ -1,0 +1,428 @@
+#include "engine/loop/loop_core.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <array>
+
+#include "engine/coarse_clock.h"
+#include "engine/cpu.h"
+#include "engine/futex.h"
+#include "engine/session/session.h"
+
+namespace ferry {
+namespace {
+
+using namespace std::chrono_literals;
+
+// A token of the reactor: generation, slot, number of the descriptor. Slot 0 is the loop's own.
+constexpr std::uint64_t wake_token = 0;
+constexpr unsigned which_bits = 8;
+constexpr unsigned slot_bits = 24;
+constexpr std::uint64_t slot_mask = (1u << slot_bits) - 1;
+
+constexpr std::size_t events_at_once = 64;
+constexpr std::size_t timers_at_once = 256;  // run between two looks at anything else
+constexpr auto spin_look_around = 1ms;  // a spinner that never sleeps sees its sockets this often
+constexpr auto wheel_wanted_pause = 20us;  // between two tries of a thread that wants the wheel
+constexpr std::int64_t spin_limit_ns = 400'000;
+constexpr auto preemption_gap = 100us;  // a longer gap between two looks: the spinner did not run
+
+std::optional<loop_core::clock::time_point> bound(loop_core::clock::time_point when) {
+  if (when == loop_core::clock::time_point::max()) return std::nullopt;
+  return when;
+}
+
+}  // namespace
+
+result<std::shared_ptr<loop_core>> loop_core::create(reactor_kind kind) {
+  auto waker = reactor::create(kind);
+  if (!waker) return waker.error();
+  unique_fd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wake) return error{errc::system, errno, "eventfd"};
+  if (auto watched = (*waker)->watch(wake.get(), wake_token); !watched) return watched.error();
+  return std::shared_ptr<loop_core>(new loop_core(std::move(*waker), std::move(wake)));
+}
+
+loop_core::loop_core(std::unique_ptr<reactor> waker, unique_fd wake)
+    : reactor_(std::move(waker)), wake_(std::move(wake)), slots_(1), policy_(spin_limit_ns) {}
+
+loop_core::~loop_core() {
+  reactor_->unwatch(wake_.get());
+  FERRY_CHECK(live_ == 0);  // sources hold the loop
+}
+
+// --- the wheel ----------------------------------------------------------------------------------
+
+void loop_core::leave() {
+  if (pollable_.load(std::memory_order_relaxed)) {
+    // The host sleeps in its own poll: the descriptor has to wake it for news and deadlines.
+    const bool news = arm_active() || has_posts();
+    const auto next = next_due();
+    (void)reactor_->set_timer(news ? clock::now() : bound(next));
+    waits_until_.store(next, std::memory_order_seq_cst);
+    wheel_.leave();
+    // Of a call or a job that another thread began meanwhile.
+    if (has_posts() || rescan_.load(std::memory_order_seq_cst)) nudge();
+    return;
+  }
+  wheel_.leave();
+}
+
+void loop_core::take() {
+  if (try_take()) return;
+  wanted_.fetch_add(1, std::memory_order_seq_cst);
+  while (!try_take()) {
+    nudge();
+    ::usleep(static_cast<useconds_t>(wheel_wanted_pause.count()));
+  }
+  wanted_.fetch_sub(1, std::memory_order_seq_cst);
+}
+
+int loop_core::fd() {
+  pollable_.store(true, std::memory_order_relaxed);
+  if (try_take()) leave();  // arms
+  return reactor_->fd();
+}
+
+const char* loop_core::reactor_name() const noexcept {
+  return reactor_->kind() == reactor_kind::io_uring ? "io_uring" : "epoll";
+}
+
+// --- from other threads -------------------------------------------------------------------------
+
+void loop_core::post(unique_function job) {
+  {
+    const std::lock_guard guard(posts_mutex_);
+    posts_.push_back(std::move(job));
+    // seq_cst, with the looks of a driver that is about to sleep: it sees this, or we see it
+    // asleep.
+    posted_.store(true, std::memory_order_seq_cst);
+  }
+  if (mine()) return;
+  if (waits_until_.load(std::memory_order_seq_cst) != clock::time_point::min()) nudge();
+}
+
+void loop_core::nudge() noexcept {
+  const std::uint64_t one = 1;
+  (void)!::write(wake_.get(), &one, sizeof one);  // full: it is readable already
+  // A sleeper on a bell that we miss by an instant looks again after its slice.
+  if (const void* bell = bell_.load(std::memory_order_seq_cst); bell != nullptr) {
+    futex_wake_address(bell);
+  }
+}
+
+void loop_core::due(clock::time_point when) {
+  if (when >= waits_until_.load(std::memory_order_seq_cst) || mine()) return;
+  rescan_.store(true, std::memory_order_seq_cst);
+  nudge();
+}
+
+std::size_t loop_core::run_posts() {
+  if (!posted_.load(std::memory_order_relaxed)) return 0;
+  {
+    const std::lock_guard guard(posts_mutex_);
+    running_posts_.swap(posts_);
+    posted_.store(false, std::memory_order_relaxed);
+  }
+  const std::size_t count = running_posts_.size();
+  for (unique_function& job : running_posts_) job();
+  running_posts_.clear();
+  return count;
+}
+
+// --- sources ------------------------------------------------------------------------------------
+
+void loop_core::add(loop_source& source) {
+  const wheel_guard guard(*this);
+  if (free_slots_.empty()) {
+    free_slots_.push_back(static_cast<std::uint32_t>(slots_.size()));
+    slots_.emplace_back();
+  }
+  source.slot_ = free_slots_.back();
+  free_slots_.pop_back();
+  slots_[source.slot_].source = &source;
+  source.armed_ = false;
+  active_.push_back(&source);
+  ++live_;
+}
+
+void loop_core::remove(loop_source& source) {
+  const wheel_guard guard(*this);
+  if (source.slot_ == 0) return;
+  entry& slot = slots_[source.slot_];
+  slot.source = nullptr;
+  slot.generation++;
+  free_slots_.push_back(source.slot_);
+  source.slot_ = 0;
+  --live_;
+  // turn() may be going through the list: it leaves out what is null and tidies up afterwards.
+  for (loop_source*& each : active_) {
+    if (each == &source) each = nullptr;
+  }
+}
+
+result<void> loop_core::watch(loop_source& source, int fd, std::uint8_t which) {
+  FERRY_CHECK(source.slot_ != 0);
+  const std::uint64_t generation = slots_[source.slot_].generation;
+  return reactor_->watch(fd, generation << (which_bits + slot_bits) |
+                                 std::uint64_t{source.slot_} << which_bits | which);
+}
+
+void loop_core::unwatch(int fd) noexcept { reactor_->unwatch(fd); }
+
+loop_source* loop_core::source_of(std::uint64_t token) noexcept {
+  const auto slot = token >> which_bits & slot_mask;
+  if (slot >= slots_.size()) return nullptr;
+  const entry& found = slots_[slot];
+  return found.generation == token >> (which_bits + slot_bits) ? found.source : nullptr;
+}
+
+void loop_core::activate(loop_source& source) noexcept {
+  if (!source.armed_) return;
+  source.armed_ = false;
+  source.disarm();
+  active_.push_back(&source);
+}
+
+// --- a turn -------------------------------------------------------------------------------------
+
+std::size_t loop_core::turn() {
+  std::size_t done = run_posts();
+  bool gone = false;
+  for (std::size_t i = 0; i < active_.size(); ++i) {
+    if (active_[i] != nullptr) done += active_[i]->turn();
+    gone |= active_[i] == nullptr;
+  }
+  if (gone) std::erase(active_, nullptr);
+  if (timers_.next() != clock::time_point::max())
+    done += timers_.run_due(coarse_now(), timers_at_once);
+  return done;
+}
+
+std::size_t loop_core::serve_due(clock::time_point now) {
+  std::size_t done = 0;
+  for (std::size_t i = 0; i < active_.size(); ++i) {
+    if (active_[i] != nullptr) done += active_[i]->tick(now);
+  }
+  if (asleep_due_ <= now) {
+    for (std::size_t slot = 1; slot < slots_.size(); ++slot) {
+      loop_source* const each = slots_[slot].source;
+      if (each != nullptr && each->armed_ && each->next_due() <= now) done += each->tick(now);
+    }
+    rescan_.store(true, std::memory_order_relaxed);
+  }
+  return done + timers_.run_due(now, timers_at_once);
+}
+
+loop_core::clock::time_point loop_core::next_due() {
+  if (rescan_.load(std::memory_order_relaxed) &&
+      rescan_.exchange(false, std::memory_order_seq_cst)) {
+    asleep_due_ = clock::time_point::max();
+    for (std::size_t slot = 1; slot < slots_.size(); ++slot) {
+      loop_source* const each = slots_[slot].source;
+      if (each != nullptr && each->armed_) asleep_due_ = std::min(asleep_due_, each->next_due());
+    }
+  }
+  auto next = std::min(asleep_due_, timers_.next());
+  for (loop_source* each : active_) {
+    if (each != nullptr) next = std::min(next, each->next_due());
+  }
+  return next;
+}
+
+// --- waiting ------------------------------------------------------------------------------------
+
+// True if there is news already; then some sources stay active.
+bool loop_core::arm_active() {
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < active_.size(); ++i) {
+    loop_source* const each = active_[i];
+    if (each == nullptr) continue;
+    each->arm();
+    if (each->has_input()) {
+      each->disarm();
+      active_[kept++] = each;
+      continue;
+    }
+    each->armed_ = true;
+    asleep_due_ = std::min(asleep_due_, each->next_due());
+  }
+  active_.resize(kept);
+  return kept != 0;
+}
+
+void loop_core::activate_all() noexcept {
+  for (std::size_t slot = 1; slot < slots_.size(); ++slot) {
+    if (slots_[slot].source != nullptr) activate(*slots_[slot].source);
+  }
+}
+
+bool loop_core::active_input() noexcept {
+  for (loop_source* each : active_) {
+    if (each != nullptr && each->has_input()) return true;
+  }
+  return false;
+}
+
+void loop_core::dispatch(std::span<const reactor_event> events) {
+  for (const reactor_event& event : events) {
+    if (event.token == wake_token) {
+      std::uint64_t count = 0;
+      (void)!::read(wake_.get(), &count, sizeof count);  // clears it; it says no more
+    } else if (loop_source* const source = source_of(event.token)) {
+      activate(*source);
+      source->ready(static_cast<std::uint8_t>(event.token), event);
+    }
+  }
+}
+
+result<void> loop_core::wait_events(std::optional<std::chrono::nanoseconds> limit) {
+  std::array<reactor_event, events_at_once> events;
+  const auto ready = reactor_->wait(events, limit);
+  if (!ready) return ready.error();
+  dispatch(std::span(events).first(*ready));
+  return {};
+}
+
+woke loop_core::wait(clock::time_point deadline, bool for_room, condition until) {
+  if (wanted_.load(std::memory_order_seq_cst) != 0) {
+    wheel_.leave();
+    while (wanted_.load(std::memory_order_seq_cst) != 0) ::sched_yield();
+    while (!try_take()) ::usleep(static_cast<useconds_t>(wheel_wanted_pause.count()));
+    return woke::input;
+  }
+  struct looks {
+    loop_core* self;
+    condition until;
+    bool held;
+  } both{this, until, false};
+  const condition either{[](void* context) {
+                           auto& look = *static_cast<looks*>(context);
+                           look.held = look.until();
+                           loop_core& self = *look.self;
+                           return look.held || self.has_posts() ||
+                                  self.rescan_.load(std::memory_order_seq_cst) ||
+                                  self.wanted_.load(std::memory_order_relaxed) != 0;
+                         },
+                         &both};
+  const auto planned = std::min(deadline, next_due());
+  // seq_cst, with the load in due() and post(): either our last look finds the news, or they nudge.
+  waits_until_.store(planned, std::memory_order_seq_cst);
+  woke how;
+  if (busy_poll_ > 0ns && spin(planned, busy_poll_, either)) {
+    how = either() ? woke::condition : woke::input;
+  } else {
+    session* const only =
+        alone() && active_.size() == 1 && active_[0] != nullptr ? active_[0]->direct() : nullptr;
+    how =
+        only != nullptr ? only->wait(bound(planned), for_room, either) : wait_many(planned, either);
+  }
+  waits_until_.store(clock::time_point::min(), std::memory_order_relaxed);
+  // Posts are input to turn(); a new deadline asks the caller to look at its clock.
+  return how == woke::condition && !both.held ? (has_posts() ? woke::input : woke::timeout) : how;
+}
+
+// Looks for news without sleeping. True if there is any; false after `limit` or a preemption.
+bool loop_core::spin(clock::time_point planned, std::chrono::nanoseconds limit,
+                     const condition& until) {
+  auto seen = clock::now();
+  const auto stop = std::min(planned, seen + limit);
+  for (;;) {
+    for (int look = 0; look < 16; ++look) {
+      if (active_input()) return true;
+      cpu_pause();
+    }
+    if (until()) return true;
+    const auto now = clock::now();
+    if (now >= stop) return false;
+    if (now - seen > preemption_gap && limit != busy_poll_) {
+      policy_.preempted();
+      return false;
+    }
+    seen = now;
+  }
+}
+
+woke loop_core::wait_many(clock::time_point planned, condition until) {
+  if (active_input()) {
+    policy_.came_after(0);
+    return woke::input;
+  }
+  const auto began = clock::now();
+  if (began >= planned) return woke::timeout;
+  bool pays = false, always = false;
+  for (loop_source* each : active_) {
+    session* const shared = each != nullptr ? each->direct() : nullptr;
+    if (shared == nullptr || !shared->spinning_pays()) continue;
+    pays = true;
+    always |= shared->core().options().wait.mode == wait_mode::spin;
+  }
+  const auto came = [&](woke how) {
+    policy_.came_after((clock::now() - began).count());
+    return how;
+  };
+  if (always || (pays && policy_.budget_ns() != 0)) {
+    const auto budget = always ? std::chrono::nanoseconds(spin_look_around)
+                               : std::chrono::nanoseconds(policy_.budget_ns());
+    if (spin(planned, budget, until)) return came(until() ? woke::condition : woke::input);
+    if (always) {  // never sleeps, but sees its sockets now and then
+      if (auto seen = wait_events(0ns); !seen) return woke::over;
+      return active_input() ? woke::input : woke::timeout;
+    }
+  }
+  if (arm_active()) return came(woke::input);
+  if (until()) return came(woke::condition);
+  std::optional<std::chrono::nanoseconds> left;
+  if (planned != clock::time_point::max()) {
+    left = std::max<std::chrono::nanoseconds>(planned - clock::now(), 0ns);
+  }
+  if (auto slept = wait_events(left); !slept) return woke::over;
+  if (!active_.empty()) return came(woke::input);
+  if (until()) return woke::condition;
+  return woke::timeout;
+}
+
+result<std::size_t> loop_core::run_once(std::chrono::nanoseconds max_wait) {
+  if (mine()) return error{errc::invalid_request, 0, "run_once inside a callback"};
+  auto deadline = clock::time_point::max();
+  if (max_wait != std::chrono::nanoseconds::max())
+    deadline = clock::now() + std::max(max_wait, 0ns);
+  follower me;
+  while (!try_take()) {
+    if (max_wait <= 0ns) return std::size_t{0};
+    wheel_.follow(me, bound(deadline));
+    if (clock::now() >= deadline) {
+      wheel_.pass_on();
+      return std::size_t{0};
+    }
+  }
+  if (alone()) activate_all();
+  std::size_t done = 0;
+  for (;;) {
+    done += turn();
+    if (done != 0) break;
+    if (auto seen = wait_events(0ns); !seen) {
+      leave();
+      return seen.error();
+    }
+    done += turn();
+    if (done == 0) done += serve_due(clock::now());
+    if (done != 0 || max_wait <= 0ns) break;
+    const woke how = wait(deadline);
+    if (how == woke::timeout) {
+      const auto now = clock::now();
+      done += serve_due(now);
+      done += turn();
+      if (now >= deadline) break;
+    }
+    if (how == woke::over) {
+      done += turn();
+      break;
+    }
+  }
+  leave();
+  return done;
+}
+
+}  // namespace ferry
