@@ -28,7 +28,7 @@ loop::clock::time_point loop::next_deadline() {
   const wheel_guard wheel(*core_);
   return core_->next_due();
 }
-void loop::post(unique_function job) { core_->post(std::move(job)); }
+void loop::post(unique_function<void()> job) { core_->post(std::move(job)); }
 const char* loop::reactor_name() const noexcept { return core_->reactor_name(); }
 
 }  // namespace ferry

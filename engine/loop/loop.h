@@ -46,7 +46,7 @@ class loop {
   // Nothing is due before; for hosts that poll busily and do not use fd(). max(): nothing is.
   clock::time_point next_deadline();
   // Runs `job` on the thread that drives, soon and in order.
-  void post(unique_function job);
+  void post(unique_function<void()> job);
   const char* reactor_name() const noexcept;  // "io_uring" or "epoll"
 
   const std::shared_ptr<loop_core>& core() const noexcept { return core_; }

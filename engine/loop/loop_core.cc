@@ -91,7 +91,7 @@ const char* loop_core::reactor_name() const noexcept {
 
 // --- from other threads -------------------------------------------------------------------------
 
-void loop_core::post(unique_function job) {
+void loop_core::post(unique_function<void()> job) {
   {
     const std::lock_guard guard(posts_mutex_);
     posts_.push_back(std::move(job));
@@ -126,7 +126,7 @@ std::size_t loop_core::run_posts() {
     posted_.store(false, std::memory_order_relaxed);
   }
   const std::size_t count = running_posts_.size();
-  for (unique_function& job : running_posts_) job();
+  for (unique_function<void()>& job : running_posts_) job();
   running_posts_.clear();
   return count;
 }

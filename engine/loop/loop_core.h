@@ -36,7 +36,7 @@ class loop_core {
 
   // --- any thread -----------------------------------------------------------------------------
   // Runs `job` on whoever drives next, soon. After close() it is dropped.
-  void post(unique_function job);
+  void post(unique_function<void()> job);
   bool has_posts() const noexcept { return posted_.load(std::memory_order_seq_cst); }
   // Whoever drives looks again at posts, conditions and deadlines.
   void nudge() noexcept;
@@ -106,8 +106,8 @@ class loop_core {
   std::chrono::nanoseconds busy_poll_{0};
 
   std::mutex posts_mutex_;
-  std::vector<unique_function> posts_;
-  std::vector<unique_function> running_posts_;
+  std::vector<unique_function<void()>> posts_;
+  std::vector<unique_function<void()>> running_posts_;
   std::atomic<bool> posted_{false};
   std::atomic<bool> rescan_{false};
   std::atomic<bool> pollable_{false};
