@@ -56,6 +56,16 @@ class room {
     }
   }
 
+  // Whether `size` units are free just now; other threads may claim them in the next instant.
+  bool fits(std::uint64_t size) noexcept {
+    const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
+    // sync(room.freed) acquire: as in try_claim.
+    const std::uint64_t freed = freed_.load(std::memory_order_acquire);
+    if (tail + size - freed <= capacity_) return true;
+    const result<std::uint64_t> seen = look_at_peer(freed);
+    return !seen || tail + size - *seen <= capacity_;  // corrupt: let try_claim say so
+  }
+
   // Units claimed and not yet seen given back; an upper bound, for statistics. The two loads are of
   // two moments: a difference that cannot be says only "at most all of it".
   std::uint64_t in_use() const noexcept {

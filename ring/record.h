@@ -1,7 +1,8 @@
 // The record: what travels through a record ring. One cache line of header, then a small body.
 // Layout    64 bytes, little-endian; `ready` is stored last and tells the reader that the rest is
 //           there. The bytes of an inline body follow on the next line.
-// Units     body_size, inline_size, body_offset: bytes. deadline_ns: nanoseconds left when sent.
+// Units     body_size, inline_size, body_offset: bytes. deadline_ns: nanoseconds left when sent (of a
+//           credit: bytes).
 // Source    ring/README.md, "Record".
 #pragma once
 #include <cstddef>
@@ -18,7 +19,22 @@ enum class record_kind : std::uint8_t {
   failure = 4,  // `call` failed with `code`; body = text (UTF-8)
   resolve = 5,  // body = a function's name; the reply's `function` is its number
   retire = 6,   // the sender has unmapped body segment `body_segment`: unmap it too
-  last = retire,
+  cancel = 7,   // the caller gave `call` up; `code` says why. No answer is expected
+  bind = 8,     // from now on `function`, a number that the host chose, means the name in the body
+  item = 9,     // one item of a stream of `call`
+  end = 10,     // no more items from this side; a worker's ends the call
+  credit = 11,  // the reader of a stream of `call` allows the other side more, see credit_of()
+  progress = 12,  // the function of `call` is at work: the reader's idle clock starts again
+  ping = 13,      // to be answered at once, with the same `call`
+  pong = 14,
+};
+
+// Bits of record_fields::flags.
+enum record_flags : std::uint8_t {
+  sends_items = 1,  // call: the caller will send items, and then an end
+  wants_items = 2,  // call: the answer is items, and then an end
+  is_error = 1,     // item: an error of this item alone, as a failure carries it; more may follow
+  has_detail = 2,   // failure, item: the body is MessagePack [text, the function's own error]
 };
 
 // Everything of a record but its ready word. A plain copy of it is what code works with.
@@ -33,10 +49,27 @@ struct record_fields {
   std::uint32_t inline_size = 0;   // bytes that follow this header in the ring
   std::uint16_t code = 0;          // errc of a failure
   record_kind kind = record_kind::pad;
-  std::uint8_t flags = 0;   // none defined: sent as 0, ignored
-  std::uint32_t spare = 0;  // sent as 0, ignored
+  std::uint8_t flags = 0;   // record_flags; others are sent as 0 and ignored
+  std::uint32_t spare = 0;  // of a credit: items; else sent as 0, ignored
 };
 static_assert(sizeof(record_fields) == 56);
+
+// How much more a stream's other side may send. A credit has no body and uses its fields.
+struct stream_credit {
+  std::uint32_t items = 0;
+  std::uint64_t bytes = 0;
+};
+constexpr record_fields credit_record(std::uint64_t call, stream_credit more) noexcept {
+  record_fields fields;
+  fields.call = call;
+  fields.deadline_ns = more.bytes;
+  fields.spare = more.items;
+  fields.kind = record_kind::credit;
+  return fields;
+}
+constexpr stream_credit credit_of(const record_fields& credit) noexcept {
+  return {credit.spare, credit.deadline_ns};
+}
 
 template <class Atomics>
 struct alignas(cache_line_bytes) shared_record {

@@ -65,6 +65,11 @@ class record_producer {
     return {};
   }
 
+  // Whether try_push would find room for an inline body of that size now, wherever the ring wraps.
+  bool has_room(std::uint64_t inline_size) noexcept {
+    return room_.fits(2 * record_bytes(inline_size));
+  }
+
   std::uint64_t in_use() const noexcept { return room_.in_use(); }  // bytes; statistics only
 
  private:

@@ -7,9 +7,11 @@
 //           default.
 // Source    shm/README.md, "Errors".
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace ferry {
 
@@ -59,6 +61,7 @@ struct call_error {
   errc code = errc::internal;
   std::string text;
   bool maybe_executed = false;  // true: the function may have run, so a retry may run it twice
+  std::vector<std::byte> detail = {};  // the function's own error, as MessagePack; see typed_error
 
   std::string message() const;  // "unavailable (3001): the worker died"
 };

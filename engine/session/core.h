@@ -48,6 +48,8 @@ class session_core final : public body_owner, public std::enable_shared_from_thi
                     notice when = notice::now);
   // The same, handing the loan over; on failure it is still the caller's, for another try.
   result<void> send(record_fields fields, loan& body, notice when = notice::now);
+  // Whether any record would find room now.
+  bool has_room() noexcept { return over() || records_.has_room(options_.inline_limit); }
   // Tells the peer that positions moved, if it sleeps for want of room.
   void announce(news what) noexcept;
 

@@ -112,8 +112,19 @@ bool session::next(record_fields& fields, body& content) {
       case record_kind::reply:
       case record_kind::failure:
       case record_kind::resolve:
+      case record_kind::item:
         if (id_of_segment(fields) != 0 && !find_body(fields, content)) return false;
         return true;
+      case record_kind::cancel:
+      case record_kind::bind:
+      case record_kind::end:
+      case record_kind::credit:
+      case record_kind::progress:
+      case record_kind::ping:
+      case record_kind::pong:
+        if (id_of_segment(fields) == 0) return true;
+        spoil("a body where none belongs");
+        return false;
       case record_kind::pad: break;
     }
     spoil("a record of an unknown kind");
@@ -346,7 +357,7 @@ woke session::spin(std::optional<clock::time_point> deadline, const condition& u
 woke session::sleep(std::optional<clock::time_point> deadline, bool for_room,
                     const condition& until, clock::time_point began) {
   owe_nothing();
-  const std::uint64_t room = for_room ? wants_room : awake;
+  const std::uint64_t room = for_room || wants_room_ ? wants_room : awake;
   const bool learns = core_->options().wait.mode == wait_mode::adaptive;
   const auto came = [&](woke how) {
     sleeper_.lower();
@@ -405,8 +416,8 @@ woke session::sleep(std::optional<clock::time_point> deadline, bool for_room,
 
 void session::arm() {
   owe_nothing();
-  const std::uint64_t returns = core_->lent().outstanding() != 0 ? wants_room : awake;
-  (void)sleeper_.raise(in_reactor | returns);
+  const bool room = wants_room_ || core_->lent().outstanding() != 0;
+  (void)sleeper_.raise(in_reactor | (room ? wants_room : awake));
   armed_ = true;
   core_->collect_returns();
 }

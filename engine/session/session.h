@@ -45,7 +45,11 @@ class session {
     return count;
   }
   bool has_record() const noexcept { return records_.ready(); }
-  bool has_input() const noexcept { return records_.ready() || peer_gone_; }
+  bool has_input() noexcept {
+    return records_.ready() || peer_gone_ || (wants_room_ && core_->has_room());
+  }
+  // From now on room in our ring counts as input, and the peer wakes us for it.
+  void want_room(bool wanted) noexcept { wants_room_ = wanted; }
   // Whether a spin of any length is worth while now. Tells the peer on which CPU we wait.
   bool spinning_pays() noexcept;
 
@@ -96,6 +100,7 @@ class session {
   bool said_bye_ = false;
   bool movable_ = false;
   bool armed_ = false;
+  bool wants_room_ = false;
 };
 
 }  // namespace ferry

@@ -1,0 +1,58 @@
+// Records that must reach the peer and found the ring full: sent, in order, when there is room.
+// Threads   any.
+// Memory    bounded by what it is for: one cancel or answer per call, one credit per stream.
+#pragma once
+#include <atomic>
+#include <deque>
+#include <mutex>
+
+#include "engine/session/core.h"
+
+namespace ferry {
+
+class owed_records {
+ public:
+  bool any() const noexcept { return count_.load(std::memory_order_relaxed) != 0; }
+  std::size_t count() const noexcept { return count_.load(std::memory_order_relaxed); }
+
+  void add(const record_fields& fields, loan content = {}) {
+    const std::lock_guard guard(mutex_);
+    // Credits of one stream add up.
+    if (fields.kind == record_kind::credit) {
+      for (entry& each : waiting_) {
+        if (each.fields.kind != record_kind::credit || each.fields.call != fields.call) continue;
+        const stream_credit more = credit_of(fields), before = credit_of(each.fields);
+        each.fields = credit_record(fields.call, {before.items + more.items, before.bytes + more.bytes});
+        return;
+      }
+    }
+    waiting_.push_back({fields, std::move(content)});
+    count_.store(waiting_.size(), std::memory_order_relaxed);
+  }
+
+  // Sends what there is room for. True: nothing is left.
+  bool flush(session_core& core) {
+    if (!any()) return true;
+    const std::lock_guard guard(mutex_);
+    while (!waiting_.empty()) {
+      entry& first = waiting_.front();
+      const auto sent = first.content.size() != 0 ? core.send(first.fields, first.content)
+                                                  : core.send(first.fields);
+      if (!sent && sent.error().code == errc::full) break;
+      waiting_.pop_front();  // sent, or the session is over
+    }
+    count_.store(waiting_.size(), std::memory_order_relaxed);
+    return waiting_.empty();
+  }
+
+ private:
+  struct entry {
+    record_fields fields;
+    loan content;
+  };
+  std::mutex mutex_;
+  std::deque<entry> waiting_;
+  std::atomic<std::size_t> count_{0};
+};
+
+}  // namespace ferry

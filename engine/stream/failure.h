@@ -1,0 +1,25 @@
+// A failure as it travels: a code, a text for people and, from a typed function, its own error.
+// Source    ring/record.h, has_detail; engine/README.md, "Errors".
+#pragma once
+#include <span>
+
+#include "engine/codec/typed.h"
+#include "ring/record.h"
+#include "shm/result.h"
+
+namespace ferry {
+
+inline constexpr std::size_t max_error_text = 4096;  // of a peer's failure: a longer one is cut
+
+// What a failure, or an item that is an error, says. Whatever the peer wrote, the result is usable.
+call_error failure_in(std::uint16_t code, std::uint8_t flags, std::span<const std::byte> body);
+
+// The body of a failure with has_detail: `detail` is one MessagePack value.
+void encode_failure(value_writer& writer, std::string_view text,
+                    std::span<const std::byte> detail);
+
+// What kind of end a stream had, for callers that treat them differently.
+enum class stream_error_kind { timeout, transport, application, cancelled };
+stream_error_kind kind_of(const call_error& why) noexcept;
+
+}  // namespace ferry

@@ -1,0 +1,87 @@
+// The receiving half of a stream: items that came and were not taken yet, bounded by a window that
+// the sender must respect, and how the stream ended.
+// Units     a window and a credit count items, and bytes of their bodies. An item may exceed the
+//           bytes that are left, but needs one left: so memory is bounded by the window and one item.
+// Threads   "reader": whoever reads the session. "consumer": one thread at a time, any. Others as
+//           noted.
+// Source    engine/stream/README.md.
+#pragma once
+#include <chrono>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "engine/body.h"
+#include "engine/spin_lock.h"
+#include "engine/stream/waiter.h"
+#include "ring/record.h"
+#include "shm/result.h"
+
+namespace ferry {
+
+struct stream_window {
+  std::uint32_t items = 1024;
+  std::uint64_t bytes = 4 << 20;
+};
+
+struct stream_entry {
+  body content;
+  std::uint16_t code = 0;  // with flag is_error
+  std::uint8_t flags = 0;  // record_flags
+};
+
+class stream_inbox {
+ public:
+  using clock = std::chrono::steady_clock;
+  enum class seen { item, nothing, end };
+
+  // `allowed`: what the sender may send before it hears from us.
+  stream_inbox(stream_window window, stream_credit allowed) noexcept;
+
+  // --- reader -----------------------------------------------------------------------------------
+  // False: beyond the window. The sender broke the protocol.
+  bool push(stream_entry&& entry);
+  // Nothing follows. `why` empty: a regular end. The first one counts.
+  void finish(std::optional<call_error> why);
+  // The sender says that it is at work.
+  void progress(clock::time_point now) noexcept;
+
+  // --- consumer ---------------------------------------------------------------------------------
+  seen take(stream_entry& out);
+  // After `end`: why; empty for a regular one. Told once, then it is a regular end.
+  std::optional<call_error> failure();
+  // What the sender may send more, if it is worth telling: half a window or more was taken.
+  std::optional<stream_credit> owed() noexcept;
+  // A smaller window than planned, on the sender's wish. Then owed() may have something to tell.
+  void narrow(stream_window wanted) noexcept;
+  // Waits for take() to have something. False: it has, and `who` is not kept.
+  bool wait(stream_waiter who);
+  void stop_waiting();  // afterwards nobody wakes `who` any more
+  // When the sender last told of progress; min(): never.
+  clock::time_point last_progress() const noexcept;
+  // Drops what waits here and all that is still to come; ends.
+  void discard();
+
+ private:
+  bool ready() const noexcept { return !came_.empty() || finished_; }
+
+  mutable spin_lock lock_;  // guards all but the consumer's own
+  std::vector<stream_entry> came_;
+  stream_waiter waiter_;
+  bool finished_ = false;
+  bool discarding_ = false;
+  std::optional<call_error> failure_;
+  std::int64_t items_allowed_;  // of what the sender may send, still to come
+  std::int64_t bytes_allowed_;
+  clock::time_point progress_ = clock::time_point::min();
+
+  // the consumer's own
+  std::vector<stream_entry> taking_;
+  std::size_t taken_ = 0;  // of taking_
+  stream_window window_;
+  std::uint64_t items_owed_;  // taken, or never allowed yet, and not told
+  std::uint64_t bytes_owed_;
+};
+
+}  // namespace ferry

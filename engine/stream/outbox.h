@@ -1,0 +1,57 @@
+// The sending half of a stream: how much the other side still allows, and whether it listens.
+// Threads   "reader": whoever reads the session. "sender": one thread at a time, any.
+// Source    engine/stream/README.md.
+#pragma once
+#include <atomic>
+#include <mutex>
+#include <optional>
+
+#include "engine/spin_lock.h"
+#include "engine/stream/waiter.h"
+#include "ring/record.h"
+#include "shm/result.h"
+
+namespace ferry {
+
+class stream_outbox {
+ public:
+  explicit stream_outbox(stream_credit allowed) noexcept
+      : items_(allowed.items), bytes_(static_cast<std::int64_t>(allowed.bytes)) {}
+
+  // --- reader -----------------------------------------------------------------------------------
+  // False: more than any honest reader allows. The other side broke the protocol.
+  bool grant(stream_credit more);
+  // No more items are wanted or possible. The first one counts.
+  void close(call_error why);
+
+  // --- sender -----------------------------------------------------------------------------------
+  // Whether an item may be sent now; spent() when it was.
+  bool open() const noexcept { return !closed_.load(std::memory_order_acquire); }
+  bool may_send() const noexcept {
+    return items_.load(std::memory_order_relaxed) > 0 && bytes_.load(std::memory_order_relaxed) > 0;
+  }
+  void spent(std::size_t bytes) noexcept {
+    items_.fetch_sub(1, std::memory_order_relaxed);  // counts; the records carry the data
+    bytes_.fetch_sub(static_cast<std::int64_t>(bytes), std::memory_order_relaxed);
+  }
+  call_error why() const;  // after !open()
+  // Waits for open() to change or may_send() to hold. False: there is no need to.
+  bool wait(stream_waiter who);
+  void stop_waiting();
+  // How often credit came: what an idle clock of the sender watches.
+  std::uint64_t grants() const noexcept { return grants_.load(std::memory_order_relaxed); }
+
+ private:
+  static constexpr std::int64_t most_items = std::int64_t{1} << 32;
+  static constexpr std::int64_t most_bytes = std::int64_t{1} << 48;
+
+  std::atomic<std::int64_t> items_;
+  std::atomic<std::int64_t> bytes_;
+  std::atomic<std::uint64_t> grants_{0};
+  std::atomic<bool> closed_{false};
+  mutable spin_lock lock_;  // guards the two below
+  stream_waiter waiter_;
+  call_error why_;
+};
+
+}  // namespace ferry

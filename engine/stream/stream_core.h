@@ -1,0 +1,86 @@
+// One stream of a call, or the two of a bidirectional one, as either side of the session sees it.
+// Threads   as inbox.h and outbox.h.
+// Lifetime  shared by the session, which delivers into it until the call has ended, and whoever
+//           reads or writes; it keeps what it needs of the session alive.
+// Source    engine/stream/README.md.
+#pragma once
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <stop_token>
+
+#include "engine/loop/loop_core.h"
+#include "engine/stream/inbox.h"
+#include "engine/stream/outbox.h"
+
+namespace ferry {
+
+// The session behind a stream.
+class stream_host {
+ public:
+  virtual ~stream_host() = default;
+  // A record without a body. Never lost: it leaves now, or when there is room.
+  virtual void send_small(const record_fields& fields) = 0;
+  // One item, from `filled` if that is set, else copied from `bytes`. full: no room, and it was not
+  // told to wait or this thread cannot; `filled` is then still the caller's.
+  virtual result<void> send_item(const record_fields& fields, std::span<const std::byte> bytes,
+                                 loan* filled, bool wait) = 0;
+  // Sleeps until `me` has arrived (true) or `limit` has passed. invalid_request on a thread that
+  // must not wait.
+  virtual result<bool, call_error> block(follower& me, std::chrono::nanoseconds limit) = 0;
+  // The side that reads or writes has lost interest: tells the peer, ends the call here.
+  virtual void give_up(std::uint64_t call, errc code) = 0;
+  // Runs `who` on the driving thread when the ring may have room.
+  virtual void when_room(stream_waiter who) = 0;
+  virtual void forget_room(void* context) = 0;
+  virtual result<loan> borrow(std::uint64_t size_bytes) = 0;
+  virtual loop_core& loop() = 0;
+};
+
+class stream_core {
+ public:
+  static constexpr std::chrono::nanoseconds no_limit = std::chrono::nanoseconds::max();
+
+  stream_core(std::shared_ptr<stream_host> session, std::uint64_t call_id, stream_window window,
+              stream_credit they_may_send, stream_credit we_may_send)
+      : host(std::move(session)), call(call_id), in(window, they_may_send), out(we_may_send) {}
+
+  const std::shared_ptr<stream_host> host;
+  std::uint64_t call;  // fixed before anybody else sees the stream
+  stream_inbox in;
+  stream_outbox out;
+
+  // --- the one that reads ---------------------------------------------------------------------
+  // The next item; nullopt: the end. An error that ends the stream comes once.
+  using next_result = result<std::optional<body>, call_error>;
+  std::optional<next_result> try_next();  // nullopt: nothing there yet
+  next_result read(std::chrono::nanoseconds idle);
+  // Nothing came for `idle` while somebody waited: when to look again, or nullopt if that was it,
+  // and then the stream has ended.
+  std::optional<stream_inbox::clock::time_point> idle_until(
+      std::chrono::nanoseconds idle, stream_inbox::clock::time_point began) const;
+  call_error end_as_idle(std::chrono::nanoseconds idle);
+  void stop_reading();  // drops all that comes
+
+  // --- the one that writes ----------------------------------------------------------------------
+  // full: no credit or no room; nothing was sent.
+  result<void, call_error> try_write(std::span<const std::byte> bytes, loan* filled,
+                                     bool wait_for_room);
+  // Waits for credit, each time at most `idle`.
+  result<void, call_error> write(std::span<const std::byte> bytes, loan* filled,
+                                 std::chrono::nanoseconds idle);
+  void end_writing();  // half close, once
+  bool ended_writing() const noexcept { return end_sent_; }
+
+  // Ends the call from this side, once.
+  void abandon(errc code);
+
+  std::optional<std::stop_callback<unique_function<void()>>> on_stop;
+
+ private:
+  void pay_credit();
+  bool end_sent_ = false;
+  bool abandoned_ = false;
+};
+
+}  // namespace ferry
