@@ -1,5 +1,5 @@
-// Writes the seeds that our own encoders make: values, arguments and hellos. Those of the targets
-// whose input is a list of operations were grown by libFuzzer: see tests/fuzz/README.md.
+// Writes the seeds that are made on purpose: what our own encoders give, and rings at their edges.
+// The others were grown by libFuzzer: see tests/fuzz/README.md.
 // Usage     fuzz-seeds CORPUS_FOLDER
 // Exit      0 written; 1 a file could not be written; 2 wrong usage.
 #include <unistd.h>
@@ -196,6 +196,65 @@ void write_hellos(seed_writer& to) {
   to.write("hello", "reject", hello_input(we_are_host | 1 << 3, packet, {}));
 }
 
+// --- rings --------------------------------------------------------------------------------------
+
+class operations {  // bytes of an input, in the order in which its target takes them
+ public:
+  template <class T>
+  operations& add(const T& value) {
+    const auto raw = std::as_bytes(std::span(&value, 1));
+    bytes_.insert(bytes_.end(), raw.begin(), raw.end());
+    return *this;
+  }
+  operations& byte(unsigned value) { return add(static_cast<std::uint8_t>(value)); }
+  const bytes& taken() const { return bytes_; }
+
+ private:
+  bytes bytes_;
+};
+
+// Input of record_consumer_fuzz.cc: a ring of 1024 bytes, its first position, then operations.
+void write_record_rings(seed_writer& to) {
+  constexpr unsigned put_record = 3, put_small_header = 4, pop = 5;
+  constexpr auto call = static_cast<unsigned>(record_kind::call);
+  constexpr auto pad = static_cast<unsigned>(record_kind::pad);
+  const auto ring_at = [](std::uint64_t start) { return operations().byte(0).add(start); };
+  const auto header = [&](operations ring, unsigned kind, std::uint16_t inline_size) {
+    return ring.byte(put_small_header).byte(kind).add(inline_size).byte(pop).taken();
+  };
+  to.write("record_consumer", "one-line-past-the-end", header(ring_at(960), call, 64));
+  to.write("record_consumer", "up-to-the-end", header(ring_at(896), call, 64));
+  to.write("record_consumer", "largest", header(ring_at(0), call, 192));
+  to.write("record_consumer", "larger-than-the-largest", header(ring_at(0), call, 193));
+  to.write("record_consumer", "pad-of-a-whole-lap", header(ring_at(0), pad, 960));
+  to.write("record_consumer", "pad-too-short", header(ring_at(512), pad, 384));
+  operations laps = ring_at(~std::uint64_t{0} - 2047);  // over the end of 64 bits
+  for (std::uint16_t length = 30; length < 180; length += 10) {
+    laps.byte(put_record).byte(call).add(length);
+    for (unsigned i = 0; i < length; ++i) laps.byte(i);
+    laps.byte(pop);
+  }
+  to.write("record_consumer", "laps", laps.taken());
+}
+
+// Input of session_fuzz.cc: the side, then for each step who acts and how.
+void write_sessions(seed_writer& to) {
+  constexpr unsigned peer_puts = 0, peer_puts_raw = 2, victim_reads = 0;
+  const auto lap = [&](std::uint32_t inline_size_of_last) {
+    operations steps = operations().byte(1);
+    for (int records = 0; records < 63; ++records) {
+      steps.byte(0).byte(peer_puts).byte(0).byte(7).byte(0).byte(0);  // a call, inline, no bytes
+      if (records % 16 == 15) steps.byte(2).byte(victim_reads).byte(15);
+    }
+    record_fields last;
+    last.kind = record_kind::call;
+    last.inline_size = inline_size_of_last;
+    return steps.byte(0).byte(peer_puts_raw).add(last).byte(2).byte(victim_reads).byte(15).taken();
+  };
+  to.write("session", "one-line-past-the-end", lap(64));
+  to.write("session", "up-to-the-end", lap(0));
+}
+
 }  // namespace
 }  // namespace ferry
 
@@ -208,5 +267,7 @@ int main(int argument_count, char** arguments) {
   ferry::write_values(seeds);
   ferry::write_typed(seeds);
   ferry::write_hellos(seeds);
+  ferry::write_record_rings(seeds);
+  ferry::write_sessions(seeds);
   return seeds.good() ? 0 : 1;
 }

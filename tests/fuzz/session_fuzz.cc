@@ -95,6 +95,7 @@ class stage {
   void send_segment(fuzz_input& input);
   void poke(fuzz_input& input);
   void read_records(std::size_t limit);
+  bool lies_in_ring(std::span<const std::byte> content);
   void take(const record_fields& fields, body&& content);
   void send(std::uint64_t size_bytes, bool in_place);
   void look_at_end();
@@ -241,6 +242,15 @@ void stage::peer_step(fuzz_input& input) {
 
 // --- the session --------------------------------------------------------------------------------
 
+// An inline body follows its header, so it begins a line; all of it lies in the ring.
+bool stage::lies_in_ring(std::span<const std::byte> content) {
+  const std::span<const std::byte> ring = peer_.ring();
+  for (std::size_t at = sizeof(raw_record); at + content.size() <= ring.size(); at += 64) {
+    if (same_bytes(ring.subspan(at, content.size()), content)) return true;
+  }
+  return false;
+}
+
 void stage::take(const record_fields& fields, body&& content) {
   FERRY_CHECK(fields.kind >= record_kind::call && fields.kind <= record_kind::resolve);
   const unsigned sum = sum_of(content);  // to its end
@@ -248,6 +258,7 @@ void stage::take(const record_fields& fields, body&& content) {
     FERRY_CHECK(!content.borrowed());
     FERRY_CHECK(content.size() == fields.inline_size);
     FERRY_CHECK(content.size() <= max_inline_bytes(ring_bytes));
+    FERRY_CHECK(lies_in_ring(content.bytes()));
   } else {
     FERRY_CHECK(content.borrowed());
     FERRY_CHECK(content.size() == fields.body_size);
@@ -273,7 +284,7 @@ void stage::read_records(std::size_t limit) {
   FERRY_CHECK(count == handed_out && count <= limit);
 }
 
-void is_for_want_of_room_or_peer(errc code) {
+void is_expected_failure(errc code) {
   FERRY_CHECK(code == errc::full || code == errc::no_memory || code == errc::limit ||
               code == errc::corrupt || code == errc::closed || code == errc::unavailable);
 }
@@ -284,7 +295,7 @@ void stage::send(std::uint64_t size_bytes, bool in_place) {
   result<void> sent;
   if (in_place) {
     auto loan = victim_->core().borrow(size_bytes);
-    if (!loan) return is_for_want_of_room_or_peer(loan.error().code);
+    if (!loan) return is_expected_failure(loan.error().code);
     FERRY_CHECK(loan->size() == size_bytes);
     if (size_bytes != 0) loan->bytes()[size_bytes - 1] = std::byte{1};
     sent = victim_->core().send(fields, *loan);
@@ -292,7 +303,7 @@ void stage::send(std::uint64_t size_bytes, bool in_place) {
     const std::vector<std::byte> bytes(size_bytes, std::byte{7});
     sent = victim_->core().send(fields, bytes);
   }
-  if (!sent) is_for_want_of_room_or_peer(sent.error().code);
+  if (!sent) is_expected_failure(sent.error().code);
 }
 
 void stage::victim_step(fuzz_input& input) {

@@ -1,9 +1,9 @@
 // Decodes    any bytes as MessagePack values one after another, by value_reader.
 // Input      the bytes themselves.
 // Property   reading a value piece by piece and skipping it come to the same end, or fail for the
-//            same reason; a call that fails consumes nothing; a reader of another kind always
-//            fails; what is returned lies within the input; no container holds more values than
-//            there are bytes left for, and no more than 64 are ever open.
+//            same reason; a call that fails consumes and changes nothing; a reader of another kind
+//            always fails; what is returned lies within the input; no container holds more values
+//            than there are bytes left for, and no more than 64 are ever open.
 #include "engine/codec/reader.h"
 
 #include <optional>
@@ -57,13 +57,16 @@ class walker {
       refuses(reader_, [&] { return reader_.skip(); });
       return kind.error();
     }
+    // Elsewhere, with nothing open around it, the same bytes are the same value. What cannot even
+    // be skipped there cannot be skipped here, and to try must change nothing of what follows.
+    value_reader alone(input_.subspan(begin));
+    const bool whole = static_cast<bool>(alone.skip());
+    if (!whole) refuses(reader_, [&] { return reader_.skip(); });
     const auto done = read_as(*kind, depth);
     FERRY_CHECK(reader_.position() <= input_.size());
     if (!done) return done;
     FERRY_CHECK(reader_.position() > begin);
-    // Elsewhere, with nothing open around it, the same bytes are the same value.
-    value_reader alone(input_.subspan(begin));
-    FERRY_CHECK(alone.skip());
+    FERRY_CHECK(whole);
     FERRY_CHECK(begin + alone.position() == reader_.position());
     return {};
   }
