@@ -33,15 +33,14 @@ constexpr std::uint64_t seed = 20240229;
 
 // For the signal handler: what runs now, and where to leave it.
 const bytes* running = nullptr;
-std::string failed_path;
+std::string failed_path, failed_note;
 
 void leave_input() {
   if (running == nullptr) return;
   const int fd = ::open(failed_path.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644);
   const bool kept = fd >= 0 && ::write(fd, running->data(), running->size()) >= 0;
   running = nullptr;
-  static constexpr char note[] = "replay: the input is in PROGRAM.failed\n";
-  if (kept) (void)!::write(STDERR_FILENO, note, sizeof note - 1);
+  if (kept) (void)!::write(STDERR_FILENO, failed_note.data(), failed_note.size());
 }
 
 void die(int signal) {
@@ -151,6 +150,7 @@ int main(int argument_count, char** arguments) {
     return 1;
   }
   failed_path = name + ".failed";
+  failed_note = "replay: the input is in " + failed_path + "\n";
   for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTERM}) {
     // Those that a sanitizer reports are its own: it calls back when it has.
     const bool reported = signal != SIGABRT && signal != SIGTERM;
