@@ -137,9 +137,10 @@ void run(fuzz_input input) {
               why.code == errc::refused);
   FERRY_CHECK(!why.text.empty() && is_printable(why.text));
   FERRY_CHECK(!why.maybe_executed);
-  const bool peer_refused = hello_in(packet).kind == raw_reject{}.kind;
+  const bool peer_refused =
+      packet.size() >= sizeof(raw_reject) && hello_in(packet).kind == raw_reject{}.kind;
   if (why.code == errc::refused) FERRY_CHECK(peer_refused);
-  peer_is_told(ends->second.get(), why.code != errc::refused, why);
+  peer_is_told(ends->second.get(), !peer_refused, why);
 }
 
 }  // namespace

@@ -193,7 +193,7 @@ void write_hellos(seed_writer& to) {
   refusal.code = static_cast<std::uint32_t>(errc::version_mismatch);
   bytes packet = copy_of(std::as_bytes(std::span(&refusal, 1)));
   for (const char each : why) packet.push_back(static_cast<std::byte>(each));
-  to.write("hello", "reject", hello_input(we_are_host | 1 << 3, packet, {}));
+  to.write("hello", "reject-of-another-version", hello_input(we_are_host | 1 << 3, packet, {}));
 }
 
 // --- rings --------------------------------------------------------------------------------------
