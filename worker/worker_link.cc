@@ -385,6 +385,8 @@ result<void> worker_link::owe(const record_fields& fields, std::span<const std::
 }
 
 result<void> worker_link::owe(const record_fields& fields, loan& filled) {
+  // Nobody may be reading the session just now, so look for its end ourselves.
+  if (core_->peer_hung_up()) return error{errc::closed, 0, "the caller is gone"};
   owed_.add(fields, std::move(filled));
   if (loop_->mine()) {
     session_->want_room(true);
