@@ -19,6 +19,7 @@ result<void> client::impl::open() {
 void client::impl::leave_loop() {
   closed_.store(true, std::memory_order_relaxed);
   core_.close();
+  if (core_.forked()) return;  // the loop is the parent's too, and perhaps nobody's to leave
   const wheel_guard wheel(*loop_);
   finish();
   loop_->remove(*this);
@@ -125,6 +126,7 @@ void client::impl::drive_until_arrived(follower& me, clock::time_point deadline)
 
 result<std::size_t, call_error> client::impl::run_once(std::chrono::nanoseconds timeout) {
   const std::uint64_t before = ended();
+  if (core_.forked()) return core_.failure();
   if (core_.over()) timeout = {};
   if (auto ran = loop_->run_once(timeout); !ran) {
     return call_error{ran.error().code, ran.error().message(), false};
@@ -247,6 +249,7 @@ result<std::chrono::nanoseconds, call_error> client::impl::ping(const call_optio
 
 call_error client::impl::over_error(bool maybe_executed) const {
   call_error why = core_.failure();
+  if (core_.forked()) return why;
   // To a caller every end but its own close() is a worker that is not there any more.
   if (!closed_.load(std::memory_order_relaxed) && why.code != errc::unavailable) {
     why = {errc::unavailable, "the session ended: " + why.message(), false};

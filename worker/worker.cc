@@ -131,6 +131,8 @@ class worker::impl {
     return {};
   }
 
+  bool forked() const noexcept { return made_in_.left(); }
+
   std::shared_ptr<loop_core> loop_;
 
  private:
@@ -141,6 +143,7 @@ class worker::impl {
     return true;
   }
 
+  birthplace made_in_;
   worker_options options_;
   registry functions_;
   std::vector<std::shared_ptr<worker_link>> links_;
@@ -148,7 +151,10 @@ class worker::impl {
 };
 
 worker::worker(worker_options options) : impl_(std::make_unique<impl>(std::move(options))) {}
-worker::~worker() = default;
+worker::~worker() {
+  // In a forked child the loop is the parent's, and the threads of the lanes do not exist.
+  if (impl_->forked()) (void)impl_.release();
+}
 
 worker& worker::add(handler made) {
   impl_->add(std::move(made));
