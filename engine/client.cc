@@ -252,6 +252,8 @@ const char* client::reactor_name() const noexcept { return impl_->loop_->reactor
 void client::trim() { impl_->core_.trim(true); }
 loop client::loop() const { return ferry::loop(impl_->loop_); }
 
+client_holdings client::holdings() const { return impl_->holdings(); }
+
 client_stats client::stats() const {
   client_stats out{};
   out.calls_in_flight = impl_->calls_.in_flight();

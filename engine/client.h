@@ -68,6 +68,22 @@ struct client_stats {
   std::uint64_t stale_answers;  // to calls that had ended already
 };
 
+// Who holds what, since when.
+struct client_holdings {
+  struct call {
+    std::string function;  // as far as this client knows its name
+    std::chrono::nanoseconds age;
+    std::uint32_t items_waiting;  // of a stream: come and not read
+    bool stream;
+  };
+  struct lent_body {
+    std::uint64_t size_bytes;
+    std::chrono::nanoseconds age;
+  };
+  std::vector<call> calls;        // in flight
+  std::vector<lent_body> bodies;  // that the worker has not given back
+};
+
 class client {
  public:
   // Takes the socket of a session whose other end a worker has; blocks for the handshake.
@@ -194,6 +210,7 @@ class client {
   bool connected() const noexcept;
   std::uint32_t worker_pid() const noexcept;  // as the worker says
   client_stats stats() const;
+  client_holdings holdings() const;  // a look at each call and body: for people, not for loops
   const char* reactor_name() const noexcept;  // "io_uring" or "epoll"
   void trim();               // gives unused body memory back now instead of after its idle time
   ferry::loop loop() const;  // that drives it: for posts, timers and other sources

@@ -46,6 +46,7 @@ std::shared_ptr<stream_core> client::impl::open_stream(function_id function,
   auto id = filled != nullptr ? begin(*filled) : begin(bytes);
   if (!id || !calls_.holds(*id)) forget_stream(stream->call);  // it may have ended before `know`
   if (!id) return refuse(std::move(id).error());
+  calls_.stamp(*id, coarse_now());
   loop_->due(deadline);
   if (options.stop.stop_possible()) {
     stream->on_stop.emplace(options.stop, canceller{weak_from_this(), *id});

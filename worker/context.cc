@@ -3,7 +3,7 @@
 #include <cstring>
 #include <utility>
 
-#include "engine/coarse_clock.h"
+#include "shm/coarse_clock.h"
 #include "engine/stream/failure.h"
 #include "worker/worker_link.h"
 

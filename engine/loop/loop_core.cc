@@ -5,7 +5,7 @@
 
 #include <array>
 
-#include "engine/coarse_clock.h"
+#include "shm/coarse_clock.h"
 #include "engine/cpu.h"
 #include "engine/futex.h"
 #include "engine/session/session.h"

@@ -63,6 +63,11 @@ class stream_inbox {
   // Waits for take() to have something. False: it has, and `who` is not kept.
   bool wait(stream_waiter who);
   void stop_waiting();  // afterwards nobody wakes `who` any more
+  // Items that came and were not taken, for statistics; any thread.
+  std::uint32_t waiting() const noexcept {
+    const std::lock_guard guard(lock_);
+    return static_cast<std::uint32_t>(came_.size());
+  }
   // When the sender last told of progress; min(): never.
   clock::time_point last_progress() const noexcept;
   // Drops what waits here and all that is still to come; ends.
