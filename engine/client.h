@@ -56,7 +56,8 @@ struct call_options {
   std::stop_token stop = {};  // cancels when it is requested
   bool wait_for_room = true;  // false: `overloaded` at once when a ring or the call table is full
   stream_window window = {};  // how far the worker may send ahead of us
-  stream_window send_window = {0, 0};  // how far we want to send ahead of it at most; 0: its choice
+  // How many items we want to send ahead of the function at most; 0: what it allows.
+  std::uint16_t send_window = 0;
 };
 
 struct client_stats {

@@ -3,8 +3,8 @@
 #include <cstring>
 #include <utility>
 
-#include "shm/coarse_clock.h"
 #include "engine/stream/failure.h"
+#include "shm/coarse_clock.h"
 #include "worker/worker_link.h"
 
 namespace ferry {

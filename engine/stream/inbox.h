@@ -58,8 +58,6 @@ class stream_inbox {
   std::optional<call_error> failure();
   // What the sender may send more, if it is worth telling: half a window or more was taken.
   std::optional<stream_credit> owed() noexcept;
-  // A smaller window than planned, on the sender's wish. Then owed() may have something to tell.
-  void narrow(stream_window wanted) noexcept;
   // Waits for take() to have something. False: it has, and `who` is not kept.
   bool wait(stream_waiter who);
   void stop_waiting();  // afterwards nobody wakes `who` any more
