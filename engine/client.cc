@@ -205,8 +205,8 @@ std::shared_ptr<stream_core> client::open_stream(const result<function_id, call_
                                                  ferry::loan* filled, std::uint8_t flags,
                                                  const call_options& options) {
   if (function) return impl_->open_stream(*function, bytes, filled, flags, options);
-  auto refused =
-      std::make_shared<stream_core>(impl_, 0, options.window, stream_credit{}, stream_credit{});
+  auto refused = std::make_shared<stream_core>(*impl_, impl_, 0, options.window, stream_credit{},
+                                               stream_credit{});
   refused->out.close(function.error());
   refused->in.finish(function.error());
   return refused;

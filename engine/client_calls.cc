@@ -22,6 +22,7 @@ void client::impl::leave_loop() {
   if (core_.forked()) return;  // the loop is the parent's too, and perhaps nobody's to leave
   const wheel_guard wheel(*loop_);
   finish();
+  last_stream_.reset();
   loop_->remove(*this);
 }
 

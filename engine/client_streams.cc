@@ -9,8 +9,8 @@ std::shared_ptr<stream_core> client::impl::open_stream(function_id function,
   stream_credit ours = (flags & sends_items) != 0 ? first_credit : stream_credit{};
   if (options.send_window != 0)
     ours.items = std::min<std::uint32_t>(ours.items, options.send_window);
-  auto stream =
-      std::make_shared<stream_core>(shared_from_this(), 0, options.window, stream_credit{}, ours);
+  auto stream = std::make_shared<stream_core>(*this, shared_from_this(), 0, options.window,
+                                              stream_credit{}, ours);
   const auto refuse = [&](call_error why) {
     stream->out.close(why);
     stream->in.finish(std::move(why));

@@ -204,14 +204,14 @@ void worker_link::invoke_known(const record_fields& fields,
   }
   auto call = std::make_shared<call_state>(shared_from_this(), fields.call, called);
   call->view = std::make_unique<context>(self_, 0, called->name, fields.deadline_ns);
-  call->view->state_ = call;
+  call->view->state_ = call.get();
   call->view->raw_argument_ = (fields.flags & raw_argument) != 0;
   if ((fields.flags & streams) != 0) {
     stream_window window = called->options.window;
     if (fields.code != 0) window.items = std::min<std::uint32_t>(window.items, fields.code);
-    call->stream = std::make_shared<stream_core>(
-        call, fields.call, window,
-        (fields.flags & sends_items) != 0 ? first_credit : stream_credit{}, stream_credit{});
+    call->stream.emplace(*call, nullptr, fields.call, window,
+                         (fields.flags & sends_items) != 0 ? first_credit : stream_credit{},
+                         stream_credit{});
     call->stream->of_function = true;
     if ((fields.flags & sends_items) == 0) call->stream->in.finish(std::nullopt);
   }
@@ -293,7 +293,7 @@ void worker_link::coroutine_ended(const std::shared_ptr<call_state>& call) {
 }
 
 void detail::start_coroutine(context& call, task<> work) {
-  (*call.link_)->run_coroutine(call.state_, std::move(work));
+  (*call.link_)->run_coroutine(call.state_->shared_from_this(), std::move(work));
 }
 
 void worker_link::run(const handler& function, context& call, body&& content) {

@@ -48,7 +48,7 @@ inline const method<int()> until_stopped{"until_stopped"};  // plain
 inline const method<int()> lane_until_stopped{"lane_until_stopped"};
 inline const method<int()> co_until_stopped{"co_until_stopped"};
 inline const method<int()> stopped{"stopped"};             // how many of the above were
-inline const method<int()> lane_begun{"lane_begun"};       // calls of on_lane that began
+inline const method<int()> lane_begun{"lane_begun"};       // calls that take their time and began
 inline const method<long()> time_left_ms{"time_left_ms"};  // -1: no deadline
 inline const method<int(std::string)> replace{"replace"};  // registers `version` anew
 inline const method<int()> version{"version"};

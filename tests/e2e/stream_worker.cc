@@ -26,6 +26,7 @@ void count_to(int end, sink<int>& out) {
 }
 
 int wait_for_stop(context& call) {
+  ++begun;
   while (!call.stop_requested()) std::this_thread::sleep_for(100us);
   return ++stops;
 }
@@ -55,6 +56,7 @@ void register_calls(worker& w) {
   w.function(lane_until_stopped, [](context& call) { return wait_for_stop(call); },
              {.concurrency = 4});
   w.function(co_until_stopped, [](context& call) -> task<int> {
+    ++begun;
     manual_event asked;
     const std::stop_callback wake(call.stop_token(), [&] { asked.set(); });
     co_await asked;
