@@ -19,6 +19,11 @@ call_state::~call_state() = default;
 bool call_state::end(errc why, const char* text) {
   if (ended_.exchange(true, std::memory_order_acq_rel)) return false;
   link_->forget(call_);
+  if (watch_ && !link_->loop().mine()) {
+    link_->bury(std::move(watch_));
+  } else {
+    watch_.reset();
+  }
   if (stream) {
     stream->out.close({why, text, true, {}});
     stream->in.finish(call_error{why, text, true, {}});
@@ -87,12 +92,15 @@ result<loan> call_state::borrow(std::uint64_t size_bytes) {
 
 void call_state::watch(clock::time_point deadline) {
   // Behind the caller's own clock, which counts.
-  link_->loop().timers().arm(*this, deadline + backstop);
+  watch_ = std::make_unique<call_watch>(weak_from_this());
+  link_->loop().timers().arm(*watch_, deadline + backstop);
 }
 
-void call_state::on_due(clock::time_point) {
-  const auto keep = shared_from_this();
-  if (ended()) return;
+void call_watch::on_due(time_point) {
+  if (const auto call = call_.lock()) call->pass_deadline();
+}
+
+void call_state::pass_deadline() {
   if (end(errc::timeout, "the deadline has passed")) {
     cancelled_.store(true, std::memory_order_relaxed);
     // The caller ends the call by its own clock: this is for one that does not.
@@ -106,7 +114,6 @@ void call_state::cancel(errc code, const char* text) {
   const auto keep = shared_from_this();
   cancelled_.store(true, std::memory_order_relaxed);
   (void)end(code, text);
-  link_->loop().timers().cancel(*this);
   if (ticket) (void)link_->functions().lanes().withdraw(*ticket);
   stop_.request_stop();
 }

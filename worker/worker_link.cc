@@ -28,6 +28,7 @@ void worker_link::drop() {
     call->view.reset();
   }
   coroutines_.clear();
+  clear_buried();
   self_.reset();
 }
 
@@ -36,6 +37,8 @@ void worker_link::drop() {
 std::size_t worker_link::turn() {
   if (owed_.any() || room_wanted_.load(std::memory_order_relaxed)) [[unlikely]]
     serve_room();
+  if (any_buried_.load(std::memory_order_relaxed)) [[unlikely]]
+    clear_buried();
   std::size_t done = functions_.waiting_inside == 0 && !deferred_.empty() ? run_deferred() : 0;
   stuck_ = owed_.count() >= max_owed;
   if (!stuck_) {
@@ -320,6 +323,18 @@ void worker_link::forget(std::uint64_t call) {
   if (found == states_.end()) return;
   gone = std::move(found->second);
   states_.erase(found);
+}
+
+void worker_link::bury(std::unique_ptr<call_watch> watch) {
+  const std::lock_guard guard(states_mutex_);
+  buried_.push_back(std::move(watch));
+  any_buried_.store(true, std::memory_order_relaxed);
+}
+
+void worker_link::clear_buried() {
+  const std::lock_guard guard(states_mutex_);
+  buried_.clear();
+  any_buried_.store(false, std::memory_order_relaxed);
 }
 
 std::shared_ptr<call_state> worker_link::state_of(std::uint64_t call) {
