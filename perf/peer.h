@@ -10,7 +10,7 @@ namespace ferry::perf {
 inline constexpr const char* worker_argument = "--be-the-worker";
 
 inline const method<int(int, int)> add{"add"};
-// So many items of so many bytes. Each begins with its number, 8 bytes, and is copied into the ring.
+// So many items of so many bytes. Each begins with its number, 8 bytes, and travels in the ring.
 inline const method<streamed<body>(std::uint64_t, std::uint32_t)> items{"items"};
 // The same in bodies that are borrowed and filled in place, every byte.
 inline const method<streamed<body>(std::uint64_t, std::uint32_t)> blocks{"blocks"};
