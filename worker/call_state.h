@@ -45,7 +45,7 @@ class call_state final : public stream_host, public std::enable_shared_from_this
   result<void> fail(errc code, std::string_view text, std::span<const std::byte> detail = {});
   result<loan> borrow(std::uint64_t size_bytes) override;
 
-  // --- the thread that serves ---------------------------------------------------------------------
+  // --- the thread that serves -------------------------------------------------------------------
   void watch(clock::time_point deadline);
   // The caller gave up, or is gone: the function is told, nothing more is sent.
   void cancel(errc code, const char* text);
