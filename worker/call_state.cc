@@ -18,7 +18,7 @@ call_state::~call_state() = default;
 // True for the one that may answer.
 bool call_state::end(errc why, const char* text) {
   if (ended_.exchange(true, std::memory_order_acq_rel)) return false;
-  link_->forget(call_);
+  link_->forget(*this);
   if (stream) {
     stream->out.close({why, text, true, {}});
     stream->in.finish(call_error{why, text, true, {}});
@@ -90,6 +90,16 @@ void call_state::watch(clock::time_point deadline) {
   link_->loop().timers().arm(*this, deadline + backstop);
 }
 
+void call_state::watch_no_more() noexcept { link_->loop().timers().cancel(*this); }
+
+// It has ended before it began.
+void call_state::leave_queue() {
+  if (ticket) (void)link_->functions().lanes().withdraw(*ticket);
+  if (function_->coroutine && function_->options.concurrency != 0) {
+    std::erase_if(function_->waiting, [this](const auto& each) { return each.call.get() == this; });
+  }
+}
+
 void call_state::on_due(clock::time_point) {
   const auto keep = shared_from_this();
   if (ended()) return;
@@ -98,7 +108,7 @@ void call_state::on_due(clock::time_point) {
     // The caller ends the call by its own clock: this is for one that does not.
     (void)link_->fail(call_, errc::timeout, "the deadline has passed", {});
   }
-  if (ticket) (void)link_->functions().lanes().withdraw(*ticket);
+  leave_queue();
   stop_.request_stop();
 }
 
@@ -106,8 +116,8 @@ void call_state::cancel(errc code, const char* text) {
   const auto keep = shared_from_this();
   cancelled_.store(true, std::memory_order_relaxed);
   (void)end(code, text);
-  link_->loop().timers().cancel(*this);
-  if (ticket) (void)link_->functions().lanes().withdraw(*ticket);
+  watch_no_more();
+  leave_queue();
   stop_.request_stop();
 }
 

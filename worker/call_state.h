@@ -27,6 +27,7 @@ class call_state final : public stream_host,
   const handler& function() const noexcept { return *function_; }
   bool ended() const noexcept { return ended_.load(std::memory_order_acquire); }
   std::stop_token stop_token() const { return stop_.get_token(); }
+  const std::shared_ptr<worker_link>& link() const noexcept { return link_; }
 
   // --- answering: the first outcome counts; later ones get invalid_request or closed -------------
   // Of a function that answers with a stream it is the end of that.
@@ -37,6 +38,7 @@ class call_state final : public stream_host,
 
   // --- the thread that serves ---------------------------------------------------------------------
   void watch(clock::time_point deadline);
+  void watch_no_more() noexcept;
   // The caller gave up, or is gone: the function is told, nothing more is sent.
   void cancel(errc code, const char* text);
   std::optional<stream_core> stream;  // of a function that streams
@@ -57,6 +59,7 @@ class call_state final : public stream_host,
  private:
   enum class outcome { reply, failure, cancelled };
   bool end(errc why, const char* text);
+  void leave_queue();
   void on_due(clock::time_point now) override;
 
   std::shared_ptr<worker_link> link_;

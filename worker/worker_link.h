@@ -34,6 +34,7 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   loop_core& loop() noexcept { return *loop_; }
   registry& functions() noexcept { return functions_; }
   bool over() const noexcept { return core_->over(); }
+  bool finished() const noexcept { return finished_; }  // every call was told; none is kept
 
   // Publishes an answer now or, if the ring is full, when the host has read. `Argument`:
   // std::span<const std::byte> or loan&.
@@ -49,7 +50,7 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   void when_room(stream_waiter who);
   void forget_room(void* context);
   void remember(std::shared_ptr<call_state> call);
-  void forget(std::uint64_t call);
+  void forget(call_state& call);
   // Runs the loop from inside a function on the thread that serves, until `me` has arrived or the
   // deadline has passed. Calls that come meanwhile wait.
   bool pump(follower* me, std::chrono::steady_clock::time_point deadline);
@@ -78,6 +79,8 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   worker_link(std::shared_ptr<loop_core> loop, std::unique_ptr<session> opened,
               registry& functions);
   void coroutine_ended(const std::shared_ptr<call_state>& call);
+  static void start_waiting(const handler& function);
+  void bury();
   struct bound_name {
     std::string name;
     std::shared_ptr<registry::place> function;  // null: not registered when last asked
@@ -91,7 +94,7 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   void invoke(const record_fields& fields, body&& content);
   void invoke_known(const record_fields& fields, const std::shared_ptr<const handler>& called,
                     body&& content);
-  void begin(const std::shared_ptr<call_state>& call, body&& content);
+  static void begin(const std::shared_ptr<call_state>& call, body&& content);
   static void begin_on_lane(const std::shared_ptr<call_state>& call, body&& content);
   static void run(const handler& function, context& call, body&& content);
   void refuse(std::uint64_t call, errc code, std::string_view text);
@@ -120,6 +123,9 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   owed_records owed_;
   std::mutex states_mutex_;
   std::unordered_map<std::uint64_t, std::shared_ptr<call_state>> states_;
+  // Calls that ended on other threads: they stand in the loop's timers until bury().
+  std::vector<std::shared_ptr<call_state>> ended_;
+  std::atomic<bool> some_ended_{false};
   std::shared_ptr<call_state> last_;  // whose stream the record before belonged to
   std::mutex room_mutex_;
   std::vector<stream_waiter> room_waiters_;
