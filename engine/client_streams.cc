@@ -51,7 +51,7 @@ std::shared_ptr<stream_core> client::impl::open_stream(function_id function,
   calls_.stamp(*id, coarse_now());
   loop_->due(deadline);
   if (options.stop.stop_possible()) {
-    stream->on_stop.emplace(options.stop, canceller{weak_from_this(), *id});
+    stream->on_stop.emplace(options.stop.token(), canceller{weak_from_this(), *id});
   }
   if ((flags & wants_items) != 0) {
     if (const auto more = stream->in.owed()) send_small(credit_record(*id, *more));

@@ -18,7 +18,7 @@ call_state::~call_state() = default;
 // True for the one that may answer.
 bool call_state::end(errc why, const char* text) {
   if (ended_.exchange(true, std::memory_order_acq_rel)) return false;
-  link_->forget(call_);
+  link_->forget(*this);
   if (watch_ && !link_->loop().mine()) {
     link_->bury(std::move(watch_));
   } else {
@@ -96,6 +96,14 @@ void call_state::watch(clock::time_point deadline) {
   link_->loop().timers().arm(*watch_, deadline + backstop);
 }
 
+// It has ended before it began.
+void call_state::leave_queue() {
+  if (ticket) (void)link_->functions().lanes().withdraw(*ticket);
+  if (function_->coroutine && function_->options.concurrency != 0) {
+    std::erase_if(function_->waiting, [this](const auto& each) { return each.call.get() == this; });
+  }
+}
+
 void call_watch::on_due(time_point) {
   if (const auto call = call_.lock()) call->pass_deadline();
 }
@@ -106,7 +114,7 @@ void call_state::pass_deadline() {
     // The caller ends the call by its own clock: this is for one that does not.
     (void)link_->fail(call_, errc::timeout, "the deadline has passed", {});
   }
-  if (ticket) (void)link_->functions().lanes().withdraw(*ticket);
+  leave_queue();
   stop_.request_stop();
 }
 
@@ -114,7 +122,7 @@ void call_state::cancel(errc code, const char* text) {
   const auto keep = shared_from_this();
   cancelled_.store(true, std::memory_order_relaxed);
   (void)end(code, text);
-  if (ticket) (void)link_->functions().lanes().withdraw(*ticket);
+  leave_queue();
   stop_.request_stop();
 }
 

@@ -37,6 +37,7 @@ class call_state final : public stream_host, public std::enable_shared_from_this
   const handler& function() const noexcept { return *function_; }
   bool ended() const noexcept { return ended_.load(std::memory_order_acquire); }
   std::stop_token stop_token() const { return stop_.get_token(); }
+  const std::shared_ptr<worker_link>& link() const noexcept { return link_; }
 
   // --- answering: the first outcome counts; later ones get invalid_request or closed -------------
   // Of a function that answers with a stream it is the end of that.
@@ -68,6 +69,7 @@ class call_state final : public stream_host, public std::enable_shared_from_this
   friend class call_watch;
   bool end(errc why, const char* text);
   void pass_deadline();
+  void leave_queue();
 
   std::shared_ptr<worker_link> link_;
   const std::uint64_t call_;

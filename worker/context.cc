@@ -76,11 +76,14 @@ std::optional<std::chrono::steady_clock::time_point> context::deadline() const n
 
 call_state& context::state() {
   if (!state_) {
-    made_ = std::make_shared<call_state>(*link_, call_, *handler_);
+    made_ = std::make_shared<call_state>(*link_, call_, handler_->shared_from_this());
     state_ = made_.get();
+    link_ = &made_->link();  // lives as long as we may need it
     const bool open = std::exchange(call_, 0) != 0;
     if (!open) {
       state_->cancel(errc::closed, "the call is answered already");
+    } else if ((*link_)->finished()) {
+      state_->cancel(errc::unavailable, "the caller is gone");
     } else {
       (*link_)->remember(made_);
       if (const auto when = deadline()) state_->watch(*when);

@@ -125,7 +125,7 @@ class context {
   std::shared_ptr<stream_core> stream_core_of();
   call_state& state();  // made when it is first needed
 
-  const std::shared_ptr<worker_link>* link_;  // the worker's: outlives the call
+  const std::shared_ptr<worker_link>* link_;  // the link's own, or the state's: outlives the call
   std::uint64_t call_;                        // 0: answered, deferred, or the state's business
   std::string_view function_;
   std::uint64_t left_ns_;
@@ -134,8 +134,8 @@ class context {
   std::shared_ptr<call_state> made_;  // the same, if it was made here; else it owns us
   bool deferred_ = false;
   bool raw_argument_ = false;
-  const std::shared_ptr<const handler>* handler_ = nullptr;  // of a call without a state yet
-  std::chrono::steady_clock::time_point listened_{};         // by stop_requested()
+  const handler* handler_ = nullptr;                  // of a call without a state yet
+  std::chrono::steady_clock::time_point listened_{};  // by stop_requested()
 };
 
 }  // namespace ferry

@@ -29,7 +29,7 @@ struct function_options {
 // returns. `argument = body()` before the answer lets a caller in a loop use the same memory again.
 using raw_function = std::function<void(context&, body)>;
 
-struct handler {
+struct handler : std::enable_shared_from_this<handler> {
   std::string name;
   method_kind kind = method_kind::unary;
   bool coroutine = false;

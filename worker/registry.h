@@ -35,7 +35,14 @@ class registry {
       at = std::make_shared<place>(place{static_cast<std::uint32_t>(by_number_.size()), nullptr});
       by_number_.push_back(at);
     }
+    // It may be the very function that runs and registers: forgotten when none does.
+    if (at->function) replaced_.push_back(std::move(at->function));
     at->function = std::move(made);
+  }
+  // No function runs on the thread that serves.
+  void forget_replaced() noexcept {
+    if (!replaced_.empty()) [[unlikely]]
+      replaced_.clear();
   }
   const std::shared_ptr<place>* numbered(std::uint32_t number) const noexcept {
     return number < by_number_.size() ? &by_number_[number] : nullptr;
@@ -52,6 +59,7 @@ class registry {
 
  private:
   std::vector<std::shared_ptr<place>> by_number_;
+  std::vector<std::shared_ptr<const handler>> replaced_;
   std::unordered_map<std::string, std::shared_ptr<place>> by_name_;
   ferry::lanes lanes_;
 };

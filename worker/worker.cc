@@ -55,6 +55,7 @@ class worker::impl {
     if (!loop_) return;
     {
       const wheel_guard wheel(*loop_);
+      here_.reset();
       for (const auto& link : links_) link->finish();
     }
     functions_.lanes().stop();  // waits for what runs; it was told to stop
@@ -72,7 +73,9 @@ class worker::impl {
       return functions_.put(std::move(ready));
     }
     // Calls that run meanwhile wait for nothing.
-    loop_->post([this, ready = std::move(ready)]() mutable { functions_.put(std::move(ready)); });
+    loop_->post([this, here = std::weak_ptr<bool>(here_), ready = std::move(ready)]() mutable {
+      if (!here.expired()) functions_.put(std::move(ready));
+    });
   }
 
   result<void, call_error> open(unique_fd socket) {
@@ -145,6 +148,7 @@ class worker::impl {
   }
 
   birthplace made_in_;
+  std::shared_ptr<bool> here_ = std::make_shared<bool>();  // jobs on a shared loop may be later
   worker_options options_;
   registry functions_;
   std::vector<std::shared_ptr<worker_link>> links_;

@@ -23,11 +23,14 @@ std::shared_ptr<worker_link> worker_link::make(std::shared_ptr<loop_core> loop,
 
 void worker_link::drop() {
   finish();
-  for (const auto& call : coroutines_) {
+  std::unordered_set<std::shared_ptr<call_state>> left;
+  left.swap(coroutines_);
+  for (const auto& call : left) {
     call->coroutine = {};
     call->view.reset();
+    if (call->function().options.concurrency != 0) call->function().active--;
   }
-  coroutines_.clear();
+  for (const auto& call : left) start_waiting(call->function());  // of other hosts
   clear_buried();
   self_.reset();
 }
@@ -39,6 +42,7 @@ std::size_t worker_link::turn() {
     serve_room();
   if (any_buried_.load(std::memory_order_relaxed)) [[unlikely]]
     clear_buried();
+  if (functions_.waiting_inside == 0) functions_.forget_replaced();
   std::size_t done = functions_.waiting_inside == 0 && !deferred_.empty() ? run_deferred() : 0;
   stuck_ = owed_.count() >= max_owed;
   if (!stuck_) {
@@ -192,7 +196,7 @@ void worker_link::invoke_known(const record_fields& fields,
     // Kept alive, for it may be replaced while it waits inside. A copy costs two atomic operations,
     // so only the state takes one, when it is made.
     context call(self_, fields.call, called->name, fields.deadline_ns);
-    call.handler_ = &called;
+    call.handler_ = called.get();
     call.raw_argument_ = (fields.flags & raw_argument) != 0;
     return run(*called, call, std::move(content));
   }
@@ -206,7 +210,7 @@ void worker_link::invoke_known(const record_fields& fields,
     }
   }
   auto call = std::make_shared<call_state>(shared_from_this(), fields.call, called);
-  call->view = std::make_unique<context>(self_, 0, called->name, fields.deadline_ns);
+  call->view = std::make_unique<context>(call->link(), 0, called->name, fields.deadline_ns);
   call->view->state_ = call.get();
   call->view->raw_argument_ = (fields.flags & raw_argument) != 0;
   if ((fields.flags & streams) != 0) {
@@ -283,13 +287,15 @@ void worker_link::coroutine_ended(const std::shared_ptr<call_state>& call) {
   const handler& function = call->function();
   if (function.options.concurrency == 0) return;
   function.active--;
+  start_waiting(function);
+}
+
+// Calls that wait take the places that are free.
+void worker_link::start_waiting(const handler& function) {
   while (!function.waiting.empty() && function.active < function.options.concurrency) {
     handler::waiting_call next = std::move(function.waiting.front());
     function.waiting.pop_front();
-    if (next.call->ended()) {
-      next.call->view.reset();
-      continue;
-    }
+    if (next.call->ended()) continue;
     function.active++;
     begin(next.call, std::move(next.argument));
   }
@@ -316,11 +322,11 @@ void worker_link::remember(std::shared_ptr<call_state> call) {
   states_.insert_or_assign(call->id(), std::move(call));
 }
 
-void worker_link::forget(std::uint64_t call) {
+void worker_link::forget(call_state& call) {
   std::shared_ptr<call_state> gone;
   const std::lock_guard guard(states_mutex_);
-  const auto found = states_.find(call);
-  if (found == states_.end()) return;
+  const auto found = states_.find(call.id());
+  if (found == states_.end() || found->second.get() != &call) return;
   gone = std::move(found->second);
   states_.erase(found);
 }

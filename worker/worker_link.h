@@ -34,6 +34,7 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   loop_core& loop() noexcept { return *loop_; }
   registry& functions() noexcept { return functions_; }
   bool over() const noexcept { return core_->over(); }
+  bool finished() const noexcept { return finished_; }  // every call was told; none is kept
 
   // Publishes an answer now or, if the ring is full, when the host has read. `Argument`:
   // std::span<const std::byte> or loan&.
@@ -49,7 +50,7 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   void when_room(stream_waiter who);
   void forget_room(void* context);
   void remember(std::shared_ptr<call_state> call);
-  void forget(std::uint64_t call);
+  void forget(call_state& call);
   // A timer that another thread has no more use for; it goes when this one is awake again.
   void bury(std::unique_ptr<call_watch> watch);
   // Runs the loop from inside a function on the thread that serves, until `me` has arrived or the
@@ -80,6 +81,7 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   worker_link(std::shared_ptr<loop_core> loop, std::unique_ptr<session> opened,
               registry& functions);
   void coroutine_ended(const std::shared_ptr<call_state>& call);
+  static void start_waiting(const handler& function);
   struct bound_name {
     std::string name;
     std::shared_ptr<registry::place> function;  // null: not registered when last asked
@@ -93,7 +95,7 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   void invoke(const record_fields& fields, body&& content);
   void invoke_known(const record_fields& fields, const std::shared_ptr<const handler>& called,
                     body&& content);
-  void begin(const std::shared_ptr<call_state>& call, body&& content);
+  static void begin(const std::shared_ptr<call_state>& call, body&& content);
   static void begin_on_lane(const std::shared_ptr<call_state>& call, body&& content);
   static void run(const handler& function, context& call, body&& content);
   void refuse(std::uint64_t call, errc code, std::string_view text);
