@@ -49,8 +49,8 @@ struct client_options {
 };
 
 // Names a stop token or source that lives until the call has begun (for a task: until it is made).
-// Not a std::stop_token itself: g++ 12 destroys aggregates that are made inside a co_await expression
-// once too often, so that options must have nothing to destroy.
+// Not a std::stop_token itself: g++ 12 destroys aggregates that are made inside a co_await
+// expression once too often, so that options must have nothing to destroy.
 class stop_ref {
  public:
   constexpr stop_ref() = default;
