@@ -80,7 +80,7 @@ class call_table {
     }
   }
 
-  // Ends every call whose deadline has passed, or every call; hands each to `each(id, completion&)`.
+  // Ends every call whose deadline has passed, or every call: each(id, completion&).
   template <class Each>
   void end_expired(clock::time_point now, Each&& each) {
     sweep(&now, each);

@@ -10,8 +10,8 @@
 //           callbacks run with `closed`. Not from inside a callback of its own.
 // Deadline  of a call: from its start to its answer, whatever happens between. Three states: unset
 //           means the client's, a value, or max(): none. The worker is told what is left.
-// Cancel    by call_options::stop, from any thread; by destroying a task that waits; by destroying a
-//           stream. The caller is done at once, the function's stop token fires.
+// Cancel    by call_options::stop, from any thread; by destroying a task that waits, or a stream.
+//           The caller is done at once, the function's stop token fires.
 // Errors    every call has exactly one outcome. unavailable (3001): the worker died or broke the
 //           protocol. timeout (2001). cancelled (2002). overloaded (3002): no room and not told to
 //           wait. Codes of the function itself pass through. `maybe_executed` says whether a retry
@@ -127,7 +127,7 @@ class client {
     return start(function, {}, &argument, 0, wrap(std::forward<F>(done)), options);
   }
 
-  // To be awaited on the thread that drives; starts then. `argument` must live until it has started.
+  // To be awaited on the thread that drives; starts then, and `argument` must live until it has.
   task<call_result> call_task(function_id function, std::span<const std::byte> argument,
                               call_options options = {});
   task<call_result> call_task(function_id function, ferry::loan argument,

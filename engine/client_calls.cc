@@ -100,6 +100,34 @@ void client::impl::end_all() {
   });
 }
 
+bool client::impl::wait_in_crowd(follower& me) {
+  if (core_.options().wait.mode == wait_mode::block) return false;
+  driver& wheel = loop_->wheel();
+  wheel.join_crowd();
+  const std::uint32_t looks = crowd_looks_.load(std::memory_order_relaxed);
+  bool arrived = me.arrived();
+  std::uint64_t seen = ended() - 1;
+  for (std::uint32_t look = 0; !arrived && look < looks; ++look) {
+    // As long as calls end, somebody drives.
+    if (const auto now = ended(); now != seen) {
+      seen = now;
+    } else if (loop_->try_take()) {
+      loop_->activate(*this);
+      here_ = &me;
+      loop_->alone() ? poll() : loop_->turn();
+      here_ = nullptr;
+      loop_->leave();
+      if ((arrived = me.arrived())) break;
+    }
+    ::sched_yield();
+    arrived = me.arrived();
+  }
+  wheel.leave_crowd();
+  const std::uint32_t next = arrived ? most_crowd_looks : std::max(looks / 2, 1u);
+  if (next != looks) crowd_looks_.store(next, std::memory_order_relaxed);
+  return arrived;
+}
+
 void client::impl::drive_until_arrived(follower& me, clock::time_point deadline) {
   for (;;) {
     const std::size_t landed = loop_->alone() ? poll() : loop_->turn();

@@ -5,6 +5,7 @@
 // Source    engine/README.md, "Calls" and "Driving".
 #pragma once
 #include <fmt/format.h>
+#include <sched.h>
 
 #include <mutex>
 #include <shared_mutex>
@@ -30,6 +31,8 @@ class client::impl final : public loop_source,
   static constexpr std::size_t poll_batch =
       64;                                  // answers handled between two looks at anything else
   static constexpr int glance_looks = 32;  // a microsecond or a few
+  static constexpr std::uint32_t most_in_a_row = 64;    // calls of one thread while others wait
+  static constexpr std::uint32_t most_crowd_looks = 8;  // each lets every other thread run once
   static constexpr auto retry_pause = std::chrono::microseconds(50);  // when another thread drives
 
   // Reading the precise clock costs more than sending a record. A deadline of a second or more may
@@ -275,13 +278,19 @@ class client::impl final : public loop_source,
     if (!session_->spinning_pays()) return false;
     for (int look = 0; look < glance_looks; ++look) {
       if (session_->has_record()) {
-        poll(limit);  // 1: most likely ours; do not touch the next line before the caller has it
-        return me.arrived();
+        const bool crowded = loop_->wheel().crowded();
+        // 1: most likely ours; do not touch the next line before the caller has it.
+        poll(crowded ? poll_batch : limit);
+        if (me.arrived() || !crowded) return me.arrived();
       }
       cpu_pause();
     }
     return false;
   }
+
+  // With other threads that wait: lets them run, and with them whoever drives, instead of sleeping,
+  // which costs two switches and two system calls a call. False: it takes longer than that.
+  bool wait_in_crowd(follower& me);
 
   // Sleeps until `me` has arrived or `timeout` has passed. `batch`: records read in passing.
   bool wait_until_arrived(follower& me, std::chrono::nanoseconds timeout, std::size_t batch,
@@ -292,12 +301,19 @@ class client::impl final : public loop_source,
       const bool arrived = glance(me, batch);
       here_ = nullptr;
       if (arrived) {
+        const bool crowded = loop_->wheel().crowded();
+        const bool enough = crowded && ++in_a_row_ % most_in_a_row == 0;
         loop_->leave();
+        if (enough) ::sched_yield();  // others wait for our CPU, perhaps
         return true;
       }
     }
     // Owed since start(): what we wait for is not a matter of instants.
     core_.announce(news::records);
+    if (!drives) {
+      if (wait_in_crowd(me)) return true;
+      drives = loop_->try_take();
+    }
     const auto began = clock::now();
     const auto deadline = from(began, timeout);
     if (call != 0) calls_.stamp(call, began);
@@ -310,6 +326,7 @@ class client::impl final : public loop_source,
         loop_->leave();
       } else {
         loop_->wheel().follow(me, bound(deadline));
+        if (!me.arrived() && wait_in_crowd(me)) return true;
       }
       if (me.arrived()) return true;
       if (deadline != clock::time_point::max() && clock::now() >= deadline) {
@@ -369,6 +386,9 @@ class client::impl final : public loop_source,
 
   std::atomic<std::uint64_t> ended_{0};  // calls; counted by the driver
   follower* here_ = nullptr;             // the driver's own, if it waits for one call
+  std::uint32_t in_a_row_ = 0;
+  // Of threads in a crowd, before they sleep: fewer after looks that were in vain. A hint.
+  std::atomic<std::uint32_t> crowd_looks_{most_crowd_looks};
   std::uint32_t turns_ = 0;
   bool finished_ = false;
   owed_records owed_;

@@ -30,7 +30,7 @@ void driver::leave() noexcept {
   // seq_cst, with the increment in follow(): either the follower finds the wheel free, or we find
   // it.
   taken_.store(false, std::memory_order_seq_cst);
-  wake_one();
+  if (crowd_.load(std::memory_order_seq_cst) == 0) wake_one();
 }
 
 void driver::pass_on() noexcept {

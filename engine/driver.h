@@ -51,6 +51,16 @@ class driver {
   // True on the thread that drives: inside a callback. It must not wait for an answer.
   bool mine() const noexcept { return owner_.load(std::memory_order_relaxed) == self(); }
 
+  // Threads that wait without sleeping: they look for what they wait for, take the wheel for a
+  // moment if nobody has it, and let others run in between. While there are any, whoever leaves the
+  // wheel wakes no sleeper; the last of the crowd does.
+  bool crowded() const noexcept { return crowd_.load(std::memory_order_relaxed) != 0; }
+  void join_crowd() noexcept { crowd_.fetch_add(1, std::memory_order_seq_cst); }
+  void leave_crowd() noexcept {
+    // seq_cst, with leave(): either the leaver finds the crowd empty, or we find the wheel free.
+    if (crowd_.fetch_sub(1, std::memory_order_seq_cst) == 1) pass_on();
+  }
+
   // Sleeps until `me` has arrived, the wheel may be free, or the deadline has passed.
   void follow(follower& me, std::optional<clock::time_point> deadline);
 
@@ -64,6 +74,7 @@ class driver {
 
   std::atomic<bool> taken_{false};
   std::atomic<const void*> owner_{nullptr};
+  std::atomic<std::uint32_t> crowd_{0};
   std::atomic<std::uint32_t> followers_{0};  // linked or about to be
   std::mutex mutex_;
   follower* first_ = nullptr;

@@ -21,6 +21,9 @@ const std::vector<figure_group>& all_groups() {
       {"throughput", "How many calls and bytes a second beside the limits?", throughput},
       {"handover", "Does handing over a body cost the same at every size?", handing_over},
       {"memory", "What does a worker cost idle, and with a gigabyte passing through?", footprint},
+      {"calls", "What do descriptors and coroutines add to a call?", typed_calls},
+      {"streams", "How many items a second, and what does a slow reader cost?", streams},
+      {"many", "What do many threads, or many idle sessions, cost?", many_at_once},
   };
   return groups;
 }

@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
+#include <cstring>
+#include <vector>
 
+#include "perf/allocations.h"
 #include "worker/worker.h"
 
 namespace ferry::perf {
@@ -42,7 +45,24 @@ int worker_main(std::string_view wait) {
     (void)call.reply(std::as_bytes(std::span(&sum, 1)));
   });
   w.raw("none", [](context& call, body) { (void)call.reply(std::span<const std::byte>()); });
-  w.function("add", [](int a, int b) { return a + b; });
+  w.function(add, [](int a, int b) { return a + b; });
+  w.function(items, [](std::uint64_t count, std::uint32_t size, sink<body>& out) {
+    std::vector<std::byte> item(size);
+    for (std::uint64_t i = 0; i < count; ++i) {
+      std::memcpy(item.data(), &i, sizeof i);
+      if (!out.write(std::span<const std::byte>(item))) return;
+    }
+  });
+  w.function(blocks, [](std::uint64_t count, std::uint32_t size, sink<body>& out) {
+    for (std::uint64_t i = 0; i < count; ++i) {
+      auto block = out.borrow(size);
+      if (!block) return;
+      std::memset(block->data(), static_cast<int>(i & 0xff), size);
+      std::memcpy(block->data(), &i, sizeof i);
+      if (!out.write(std::move(*block))) return;
+    }
+  });
+  w.function(allocations_there, [] { return heap_allocations(); });
   return w.main();
 }
 

@@ -1,8 +1,8 @@
 // The record: what travels through a record ring. One cache line of header, then a small body.
 // Layout    64 bytes, little-endian; `ready` is stored last and tells the reader that the rest is
 //           there. The bytes of an inline body follow on the next line.
-// Units     body_size, inline_size, body_offset: bytes. deadline_ns: nanoseconds left when sent (of a
-//           credit: bytes).
+// Units     body_size, inline_size, body_offset: bytes. deadline_ns: nanoseconds left when sent (of
+//           a credit: bytes).
 // Source    ring/README.md, "Record".
 #pragma once
 #include <cstddef>

@@ -18,7 +18,12 @@ call_state::~call_state() = default;
 // True for the one that may answer.
 bool call_state::end(errc why, const char* text) {
   if (ended_.exchange(true, std::memory_order_acq_rel)) return false;
-  link_->forget(*this);
+  link_->forget(call_);
+  if (watch_ && !link_->loop().mine()) {
+    link_->bury(std::move(watch_));
+  } else {
+    watch_.reset();
+  }
   if (stream) {
     stream->out.close({why, text, true, {}});
     stream->in.finish(call_error{why, text, true, {}});
@@ -87,10 +92,13 @@ result<loan> call_state::borrow(std::uint64_t size_bytes) {
 
 void call_state::watch(clock::time_point deadline) {
   // Behind the caller's own clock, which counts.
-  link_->loop().timers().arm(*this, deadline + backstop);
+  watch_ = std::make_unique<call_watch>(weak_from_this());
+  link_->loop().timers().arm(*watch_, deadline + backstop);
 }
 
-void call_state::watch_no_more() noexcept { link_->loop().timers().cancel(*this); }
+void call_watch::on_due(time_point) {
+  if (const auto call = call_.lock()) call->pass_deadline();
+}
 
 // It has ended before it began.
 void call_state::leave_queue() {
@@ -100,9 +108,7 @@ void call_state::leave_queue() {
   }
 }
 
-void call_state::on_due(clock::time_point) {
-  const auto keep = shared_from_this();
-  if (ended()) return;
+void call_state::pass_deadline() {
   if (end(errc::timeout, "the deadline has passed")) {
     cancelled_.store(true, std::memory_order_relaxed);
     // The caller ends the call by its own clock: this is for one that does not.
@@ -116,7 +122,6 @@ void call_state::cancel(errc code, const char* text) {
   const auto keep = shared_from_this();
   cancelled_.store(true, std::memory_order_relaxed);
   (void)end(code, text);
-  watch_no_more();
   leave_queue();
   stop_.request_stop();
 }

@@ -12,10 +12,20 @@
 namespace ferry {
 
 class worker_link;
+class call_state;
 
-class call_state final : public stream_host,
-                         public std::enable_shared_from_this<call_state>,
-                         private timer_entry {
+// The worker's own look at the deadline of a call, for a caller that does not look. Apart from the
+// call, which may end and go on any thread, while a timer is the loop's.
+class call_watch final : public timer_entry {
+ public:
+  explicit call_watch(std::weak_ptr<call_state> call) noexcept : call_(std::move(call)) {}
+
+ private:
+  void on_due(time_point now) override;
+  std::weak_ptr<call_state> call_;
+};
+
+class call_state final : public stream_host, public std::enable_shared_from_this<call_state> {
  public:
   using clock = std::chrono::steady_clock;
 
@@ -36,9 +46,8 @@ class call_state final : public stream_host,
   result<void> fail(errc code, std::string_view text, std::span<const std::byte> detail = {});
   result<loan> borrow(std::uint64_t size_bytes) override;
 
-  // --- the thread that serves ---------------------------------------------------------------------
+  // --- the thread that serves -------------------------------------------------------------------
   void watch(clock::time_point deadline);
-  void watch_no_more() noexcept;
   // The caller gave up, or is gone: the function is told, nothing more is sent.
   void cancel(errc code, const char* text);
   std::optional<stream_core> stream;  // of a function that streams
@@ -57,10 +66,10 @@ class call_state final : public stream_host,
   loop_core& loop() override;
 
  private:
-  enum class outcome { reply, failure, cancelled };
+  friend class call_watch;
   bool end(errc why, const char* text);
+  void pass_deadline();
   void leave_queue();
-  void on_due(clock::time_point now) override;
 
   std::shared_ptr<worker_link> link_;
   const std::uint64_t call_;
@@ -68,6 +77,7 @@ class call_state final : public stream_host,
   std::stop_source stop_;
   std::atomic<bool> ended_{false};
   std::atomic<bool> cancelled_{false};
+  std::unique_ptr<call_watch> watch_;  // whoever ends the call takes it
 };
 
 }  // namespace ferry

@@ -1,6 +1,6 @@
 // A registered function: what it is called, how it streams, where it runs.
-// Threads   fixed once registered; shared by the calls that run it, so that replacing it leaves them
-//           theirs.
+// Threads   fixed once registered; shared by the calls that run it, so that replacing it leaves
+//           them theirs.
 #pragma once
 #include <cstdint>
 #include <deque>

@@ -6,15 +6,15 @@
 //     for (int i = 0; i < to; ++i) if (!out.write(i)) return;
 //   });
 //   w.function("slow", resize, {.concurrency = 4});                   // on threads of its own
-//   w.raw("echo", [](ferry::context& call, ferry::body argument) { call.reply(argument.bytes()); });
+//   w.raw("echo", [](ferry::context& call, ferry::body b) { call.reply(b.bytes()); });
 //   return w.main();
 //
 // Threads   plain functions and coroutines run on the thread that serves; functions with a
 //           concurrency of their own on threads of their own, several at once. Registering: any
 //           thread, at any time; a name that is taken gets the new function, calls that run keep
 //           theirs.
-// Lifetime  the worker outlives run(); responders may outlive it. The destructor tells functions that
-//           still run to stop, and waits for those on threads.
+// Lifetime  the worker outlives run(); responders may outlive it. The destructor tells functions
+//           that still run to stop, and waits for those on threads.
 // Errors    an exception in a function is answered with 2003 and its text; the worker goes on. A
 //           typed function whose arguments do not decode answers 1001; an unknown one 1002; one
 //           whose limits are reached 3002.

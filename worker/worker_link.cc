@@ -31,6 +31,7 @@ void worker_link::drop() {
     if (call->function().options.concurrency != 0) call->function().active--;
   }
   for (const auto& call : left) start_waiting(call->function());  // of other hosts
+  clear_buried();
   self_.reset();
 }
 
@@ -39,7 +40,8 @@ void worker_link::drop() {
 std::size_t worker_link::turn() {
   if (owed_.any() || room_wanted_.load(std::memory_order_relaxed)) [[unlikely]]
     serve_room();
-  if (some_ended_.load(std::memory_order_relaxed)) bury();
+  if (any_buried_.load(std::memory_order_relaxed)) [[unlikely]]
+    clear_buried();
   if (functions_.waiting_inside == 0) functions_.forget_replaced();
   std::size_t done = functions_.waiting_inside == 0 && !deferred_.empty() ? run_deferred() : 0;
   stuck_ = owed_.count() >= max_owed;
@@ -75,7 +77,6 @@ void worker_link::finish() {
     left.swap(states_);
   }
   for (const auto& [id, call] : left) call->cancel(errc::unavailable, "the caller is gone");
-  bury();
   core_->reclaim();
 }
 
@@ -294,7 +295,10 @@ void worker_link::start_waiting(const handler& function) {
   while (!function.waiting.empty() && function.active < function.options.concurrency) {
     handler::waiting_call next = std::move(function.waiting.front());
     function.waiting.pop_front();
-    if (next.call->ended()) continue;
+    if (next.call->ended()) {
+      next.call->view.reset();
+      continue;
+    }
     function.active++;
     begin(next.call, std::move(next.argument));
   }
@@ -321,28 +325,25 @@ void worker_link::remember(std::shared_ptr<call_state> call) {
   states_.insert_or_assign(call->id(), std::move(call));
 }
 
-void worker_link::forget(call_state& call) {
+void worker_link::forget(std::uint64_t call) {
   std::shared_ptr<call_state> gone;
-  const bool here = loop_->mine();
-  if (here) call.watch_no_more();
   const std::lock_guard guard(states_mutex_);
-  const auto found = states_.find(call.id());
-  if (found == states_.end() || found->second.get() != &call) return;
+  const auto found = states_.find(call);
+  if (found == states_.end()) return;
   gone = std::move(found->second);
   states_.erase(found);
-  if (here) return;
-  ended_.push_back(std::move(gone));
-  some_ended_.store(true, std::memory_order_relaxed);  // the mutex orders the rest
 }
 
-void worker_link::bury() {
-  std::vector<std::shared_ptr<call_state>> gone;
-  {
-    const std::lock_guard guard(states_mutex_);
-    gone.swap(ended_);
-    some_ended_.store(false, std::memory_order_relaxed);
-  }
-  for (const auto& each : gone) each->watch_no_more();
+void worker_link::bury(std::unique_ptr<call_watch> watch) {
+  const std::lock_guard guard(states_mutex_);
+  buried_.push_back(std::move(watch));
+  any_buried_.store(true, std::memory_order_relaxed);
+}
+
+void worker_link::clear_buried() {
+  const std::lock_guard guard(states_mutex_);
+  buried_.clear();
+  any_buried_.store(false, std::memory_order_relaxed);
 }
 
 std::shared_ptr<call_state> worker_link::state_of(std::uint64_t call) {

@@ -50,7 +50,9 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   void when_room(stream_waiter who);
   void forget_room(void* context);
   void remember(std::shared_ptr<call_state> call);
-  void forget(call_state& call);
+  void forget(std::uint64_t call);
+  // A timer that another thread has no more use for; it goes when this one is awake again.
+  void bury(std::unique_ptr<call_watch> watch);
   // Runs the loop from inside a function on the thread that serves, until `me` has arrived or the
   // deadline has passed. Calls that come meanwhile wait.
   bool pump(follower* me, std::chrono::steady_clock::time_point deadline);
@@ -80,7 +82,6 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
               registry& functions);
   void coroutine_ended(const std::shared_ptr<call_state>& call);
   static void start_waiting(const handler& function);
-  void bury();
   struct bound_name {
     std::string name;
     std::shared_ptr<registry::place> function;  // null: not registered when last asked
@@ -103,6 +104,7 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   void serve_room();
   void serve_room_soon();  // on the thread that serves
   std::size_t run_deferred();
+  void clear_buried();
 
   std::shared_ptr<loop_core> loop_;
   std::unique_ptr<session> session_;
@@ -123,10 +125,9 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   owed_records owed_;
   std::mutex states_mutex_;
   std::unordered_map<std::uint64_t, std::shared_ptr<call_state>> states_;
-  // Calls that ended on other threads: they stand in the loop's timers until bury().
-  std::vector<std::shared_ptr<call_state>> ended_;
-  std::atomic<bool> some_ended_{false};
-  std::shared_ptr<call_state> last_;  // whose stream the record before belonged to
+  std::shared_ptr<call_state> last_;                 // whose stream the record before belonged to
+  std::vector<std::unique_ptr<call_watch>> buried_;  // guarded by states_mutex_
+  std::atomic<bool> any_buried_{false};
   std::mutex room_mutex_;
   std::vector<stream_waiter> room_waiters_;
   std::atomic<bool> room_wanted_{false};

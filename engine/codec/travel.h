@@ -1,7 +1,7 @@
 // How the values of a call, a result or an item travel: bytes as they are, all else as MessagePack.
-// Raw types  body (read), loan (written in place), std::span<const std::byte> (copied when written).
-//            They travel raw where they stand alone: as the only argument of a descriptor's call, as
-//            an item; body and loan also as a result.
+// Raw types  body (read), loan (written in place), std::span<const std::byte> (copied).
+//            They travel raw where they stand alone: as the only argument of a descriptor's
+//            call, as an item; body and loan also as a result.
 // Lifetime   what is decoded from a body must not be a view: it would outlive the bytes.
 #pragma once
 #include <type_traits>
@@ -27,8 +27,8 @@ template <class T>
 inline constexpr bool is_view =
     std::is_same_v<T, std::string_view> || std::is_same_v<T, std::span<const std::byte>>;
 
-// `use(std::span<const std::byte>, loan*)` gets the bytes of `value`; the loan is set if they lie in
-// one.
+// `use(std::span<const std::byte>, loan*)` gets the bytes of `value`; the loan is set if they lie
+// in one.
 // Results of these types are bytes as they are; a span is MessagePack's binary, as a vector is.
 template <class T>
 inline constexpr bool answers_raw = std::is_same_v<T, body> || std::is_same_v<T, loan>;

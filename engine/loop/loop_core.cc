@@ -1,14 +1,15 @@
 #include "engine/loop/loop_core.h"
 
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <array>
 
-#include "shm/coarse_clock.h"
 #include "engine/cpu.h"
 #include "engine/futex.h"
 #include "engine/session/session.h"
+#include "shm/coarse_clock.h"
 
 namespace ferry {
 namespace {
@@ -25,6 +26,8 @@ constexpr std::size_t events_at_once = 64;
 constexpr std::size_t timers_at_once = 256;  // run between two looks at anything else
 constexpr auto spin_look_around = 1ms;  // a spinner that never sleeps sees its sockets this often
 constexpr auto wheel_wanted_pause = 20us;  // between two tries of a thread that wants the wheel
+constexpr int crowd_looks = 8;  // of a thread that finds another driving, before it sleeps
+constexpr std::size_t most_in_a_row = 256;  // done by one thread while others wait
 constexpr std::int64_t spin_limit_ns = 400'000;
 constexpr auto preemption_gap = 100us;  // a longer gap between two looks: the spinner did not run
 
@@ -395,14 +398,8 @@ result<std::size_t> loop_core::run_once(std::chrono::nanoseconds max_wait) {
   auto deadline = clock::time_point::max();
   if (max_wait != std::chrono::nanoseconds::max())
     deadline = clock::now() + std::max(max_wait, 0ns);
-  follower me;
-  while (!try_take()) {
-    if (max_wait <= 0ns) return std::size_t{0};
-    wheel_.follow(me, bound(deadline));
-    if (clock::now() >= deadline) {
-      wheel_.pass_on();
-      return std::size_t{0};
-    }
+  if (!try_take()) {
+    if (max_wait <= 0ns || !take_among_others(deadline)) return std::size_t{0};
   }
   if (alone()) activate_all();
   std::size_t done = 0;
@@ -428,8 +425,37 @@ result<std::size_t> loop_core::run_once(std::chrono::nanoseconds max_wait) {
       break;
     }
   }
+  const bool crowded = wheel_.crowded();
+  if (done != 0) ran_.store(ran_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  const bool enough = crowded && (in_a_row_ += done) >= most_in_a_row;
+  if (enough) in_a_row_ = 0;
   leave();
+  if (enough) ::sched_yield();  // others wait for our CPU, perhaps
   return done;
+}
+
+// False: the deadline has passed, or whoever drove has run something, perhaps what the caller of
+// run_once() waits for.
+bool loop_core::take_among_others(clock::time_point deadline) {
+  const std::uint64_t before = ran_.load(std::memory_order_relaxed);  // says "look again", no more
+  const auto others_ran = [&] { return ran_.load(std::memory_order_relaxed) != before; };
+  bool taken = false;
+  wheel_.join_crowd();
+  for (int look = 0; look < crowd_looks && !taken && !others_ran(); ++look) {
+    ::sched_yield();
+    taken = try_take();
+  }
+  wheel_.leave_crowd();
+  follower me;
+  while (!taken) {
+    if (others_ran() || clock::now() >= deadline) {
+      wheel_.pass_on();
+      return false;
+    }
+    wheel_.follow(me, bound(deadline));
+    taken = !others_ran() && try_take();
+  }
+  return true;
 }
 
 }  // namespace ferry

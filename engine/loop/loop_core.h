@@ -88,6 +88,7 @@ class loop_core {
   woke wait_many(clock::time_point planned, condition until);
   bool spin(clock::time_point planned, std::chrono::nanoseconds limit, const condition& until);
   loop_source* source_of(std::uint64_t token) noexcept;
+  bool take_among_others(clock::time_point deadline);
 
   birthplace made_in_;
   std::unique_ptr<reactor> reactor_;
@@ -106,6 +107,9 @@ class loop_core {
   timer_queue timers_;
   spin_policy policy_;
   std::chrono::nanoseconds busy_poll_{0};
+
+  std::atomic<std::uint64_t> ran_{0};  // times that run_once() ran something
+  std::size_t in_a_row_ = 0;           // run while others wait
 
   std::mutex posts_mutex_;
   std::vector<unique_function<void()>> posts_;

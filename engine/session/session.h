@@ -53,9 +53,9 @@ class session {
   // Whether a spin of any length is worth while now. Tells the peer on which CPU we wait.
   bool spinning_pays() noexcept;
 
-  // For the driver of a loop that has no other source. Waits as the options say until there is input, `until` holds, the deadline passes or the
-  // session ends. With `for_room` the peer also wakes us when it frees ring space or returns
-  // bodies.
+  // For the driver of a loop that has no other source. Waits as the options say until there is
+  // input, `until` holds, the deadline passes or the session ends. With `for_room` the peer also
+  // wakes us when it frees ring space or returns bodies.
   woke wait(std::optional<clock::time_point> deadline, bool for_room = false, condition until = {});
 
   // The thread that waits is ours to move to another CPU (a worker's serving thread; never a

@@ -1,7 +1,8 @@
 // The receiving half of a stream: items that came and were not taken yet, bounded by a window that
 // the sender must respect, and how the stream ended.
 // Units     a window and a credit count items, and bytes of their bodies. An item may exceed the
-//           bytes that are left, but needs one left: so memory is bounded by the window and one item.
+//           bytes that are left, but needs one left: memory is bounded by the window and one
+//           item.
 // Threads   "reader": whoever reads the session. "consumer": one thread at a time, any. Others as
 //           noted.
 // Source    engine/stream/README.md.

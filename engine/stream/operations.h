@@ -1,6 +1,6 @@
 // What a coroutine awaits on a stream: the next item, or room for one more.
-// Threads   the one that drives the loop. Lifetime  in the coroutine's frame; destroyed, it waits no
-//           more.
+// Threads   the one that drives the loop.
+// Lifetime  in the coroutine's frame; destroyed, it waits no more.
 // Source    engine/stream/README.md.
 #pragma once
 #include <coroutine>

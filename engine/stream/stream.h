@@ -11,10 +11,11 @@
 // Idle      the time that one wait for an item may take. It counts only while somebody waits, and
 //           starts again with every item and every progress() of the function.
 // Errors    timeout (2001): idle for too long. unavailable (3001): the other side is gone, which
-//           never looks like an end. cancelled (2002). The function's own codes. One error, then the
-//           end for ever; only an error of a single item is followed by others. kind_of() sorts them.
-// Flow      what was sent and not read is bounded by the reader's window: a writer waits, nothing is
-//           dropped.
+//           never looks like an end. cancelled (2002). The function's own codes. One error, then
+//           the end for ever; only an error of a single item is followed by others. kind_of() sorts
+//           them.
+// Flow      what was sent and not read is bounded by the reader's window: a writer waits, nothing
+//           is dropped.
 // Threads   one at a time each; any, except that next() and send() belong on the driving thread.
 // Lifetime  destroying either end of a host's stream cancels the call, unless it has ended.
 // Source    engine/stream/README.md.

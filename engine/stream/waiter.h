@@ -14,8 +14,8 @@ struct stream_waiter {
   void* context = nullptr;
 
   explicit operator bool() const noexcept { return thread != nullptr || resume != nullptr; }
-  // With the lock held: a blocked thread may go as soon as it has arrived. What is returned is to be
-  // run when the lock is free.
+  // With the lock held: a blocked thread may go as soon as it has arrived. What is returned is to
+  // be run when the lock is free.
   stream_waiter wake() noexcept {
     stream_waiter woken = std::exchange(*this, {});
     if (woken.thread != nullptr) woken.thread->arrive();

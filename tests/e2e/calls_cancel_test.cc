@@ -111,8 +111,8 @@ TEST_F(calls_cancel, ten_thousand_times_leaves_nothing_behind) {
   launched host = start_streams(options);
   const int rounds = 10'000;
   for (int i = 0; i < rounds; ++i) {
-    const auto running =
-        ferry::start([](client& to) -> task<> { (void)co_await to.call_task(co_until_stopped); }(host));
+    const auto running = ferry::start(
+        [](client& to) -> task<> { (void)co_await to.call_task(co_until_stopped); }(host));
     if (i % 100 == 0) (void)host.run_once();
   }
   expect_nothing_left(host);

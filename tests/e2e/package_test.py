@@ -2,7 +2,9 @@
 """Installs Ferry into an empty folder, builds the README's worker and host against it with nothing
 but pkg-config, and runs them: what a newcomer does.
 
-usage: package_test.py BUILD_DIR README
+An example and its worker too, as they stand in the tree.
+
+usage: package_test.py BUILD_DIR README EXAMPLES_DIR
 """
 import os
 import pathlib
@@ -29,6 +31,7 @@ def code_block(readme, name):
 
 def main():
     build, readme = sys.argv[1], pathlib.Path(sys.argv[2]).read_text()
+    examples = sys.argv[3]
     with tempfile.TemporaryDirectory(prefix="ferry-package-") as folder:
         root = pathlib.Path(folder) / "root"
         run(["meson", "install", "-C", build, "--no-rebuild", "--destdir", root])
@@ -47,6 +50,15 @@ def main():
         said = run(["./host"], cwd=folder)
         if said != "1 + 2 = 3\n":
             sys.exit(f"the README's host said {said!r}")
+        copies = pathlib.Path(folder) / "tools" / "examples"
+        shutil.copytree(examples, copies)
+        for name in ("embed_worker.cc", "embed_coroutines.cc"):
+            source = copies / name
+            run([compiler, "-std=c++20", "-Wall", "-Wextra", "-Werror", f"-I{folder}", source,
+                 *flags, "-o", source.with_suffix("")], cwd=folder)
+        said = run([copies / "embed_coroutines", copies / "embed_worker"], cwd=folder)
+        if "20 + 22: 42\n" not in said:
+            sys.exit(f"the example said {said!r}")
         version = run([next(root.rglob("bin/ferry")), "version"])
         if "ferry" not in version:
             sys.exit(f"ferry version said {version!r}")

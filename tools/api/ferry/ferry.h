@@ -1,7 +1,7 @@
 // All of Ferry's public API: `#include <ferry/ferry.h>`.
 //   host side    ferry::launch (supervisor/launch.h), ferry::client (engine/client.h)
 //   worker side  ferry::worker (worker/worker.h)
-//   both         ferry::method (engine/method.h), ferry::stream, ferry::sink (engine/stream/stream.h),
+//   both         ferry::method (engine/method.h), ferry::stream, sink (engine/stream/stream.h),
 //                ferry::loop (engine/loop/loop.h), ferry::task (engine/coro/task.h),
 //                ferry::body, ferry::loan (engine/body.h), ferry::result, ferry::call_error (shm/)
 #pragma once
