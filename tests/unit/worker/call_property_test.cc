@@ -3,6 +3,7 @@
 // Seed      printed when a test fails; FERRY_SEED=N repeats it.
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <functional>
