@@ -118,11 +118,13 @@ result<client, call_error> client::attach(unique_fd socket, client_options optio
 result<function_id, call_error> client::function(std::string_view name, call_options options) {
   return impl_->function(name, options);
 }
-result<function_id, call_error> client::bind(const method_key& method) {
-  return impl_->bind(method);
+result<function_id, call_error> client::bind(const method_key& method,
+                                             const call_options& options) {
+  return impl_->bind(method, options);
 }
-result<function_id, call_error> client::bind_in(impl& of, const method_key& method) {
-  return of.bind(method);
+result<function_id, call_error> client::bind_in(impl& of, const method_key& method,
+                                                const call_options& options) {
+  return of.bind(method, options);
 }
 
 result<ferry::loan> client::loan(std::uint64_t size_bytes) {
@@ -225,16 +227,17 @@ std::chrono::nanoseconds client::answer_time(const call_options& options) const 
 
 stream<body> client::server_stream(std::string_view function, std::span<const std::byte> argument,
                                    call_options options) {
-  return {open_stream(impl_->bind(function), argument, nullptr, wants_items, options),
+  return {open_stream(impl_->bind(function, options), argument, nullptr, wants_items, options),
           idle(options), errc::internal};
 }
 ferry::upload<body, body> client::upload(std::string_view function, call_options options) {
-  return {open_stream(impl_->bind(function), {}, nullptr, sends_items, options), idle(options),
-          answer_time(options)};
+  return {open_stream(impl_->bind(function, options), {}, nullptr, sends_items, options),
+          idle(options), answer_time(options)};
 }
 bidi<body, body> client::open(std::string_view function, call_options options) {
-  return {open_stream(impl_->bind(function), {}, nullptr, sends_items | wants_items, options),
-          idle(options)};
+  return {
+      open_stream(impl_->bind(function, options), {}, nullptr, sends_items | wants_items, options),
+      idle(options)};
 }
 
 // --- the session --------------------------------------------------------------------------------

@@ -221,21 +221,23 @@ result<function_id, call_error> client::impl::function(std::string_view name,
   return names_.try_emplace(std::string(name), function_id{number}).first->second;
 }
 
-result<function_id, call_error> client::impl::bind(const method_key& method) {
+result<function_id, call_error> client::impl::bind(const method_key& method,
+                                                   const call_options& options) {
   const std::uint32_t slot = method.slot();
   if (slot < slot_cache) {
     // acquire: pairs with the release below; the worker was told before.
     const std::uint32_t known = bound_slots_[slot].load(std::memory_order_acquire);
     if (known != 0) return function_id{known};
   }
-  auto bound = bind(method.name());
+  auto bound = bind(method.name(), options);
   if (bound && slot < slot_cache) {
     bound_slots_[slot].store(bound->value, std::memory_order_release);
   }
   return bound;
 }
 
-result<function_id, call_error> client::impl::bind(std::string_view name) {
+result<function_id, call_error> client::impl::bind(std::string_view name,
+                                                   const call_options& options) {
   {
     const std::shared_lock guard(names_mutex_);
     if (const auto known = bound_names_.find(name); known != bound_names_.end()) {
@@ -245,24 +247,26 @@ result<function_id, call_error> client::impl::bind(std::string_view name) {
   if (name.empty() || name.size() > core_.options().inline_limit) {
     return call_error{errc::function_not_found, "a function name of that length", false};
   }
-  const std::unique_lock guard(names_mutex_);
-  if (const auto known = bound_names_.find(name); known != bound_names_.end()) {
-    return known->second;
+  const auto deadline = after(options.timeout.value_or(options_.timeout));
+  for (;;) {
+    {
+      const std::unique_lock guard(names_mutex_);  // numbers leave in the order of their choice
+      if (const auto known = bound_names_.find(name); known != bound_names_.end()) {
+        return known->second;
+      }
+      record_fields fields;
+      fields.kind = record_kind::bind;
+      fields.function = first_bound + static_cast<std::uint32_t>(bound_names_.size());
+      const auto sent = core_.send(fields, std::as_bytes(std::span(name)));
+      if (sent) {
+        return bound_names_.emplace(std::string(name), function_id{fields.function}).first->second;
+      }
+      if (sent.error().code != errc::full || !options.wait_for_room) return refusal(sent.error());
+    }
+    // Without the lock: whoever makes room runs callbacks, which may bind names too.
+    const auto room = drive_until(deadline, [&] { return core_.has_room(); });
+    if (!room) return refusal(room.error());
   }
-  record_fields fields;
-  fields.kind = record_kind::bind;
-  fields.function = first_bound + static_cast<std::uint32_t>(bound_names_.size());
-  const auto bytes = std::as_bytes(std::span(name));
-  auto sent = core_.send(fields, bytes);
-  if (!sent && sent.error().code == errc::full) {
-    const auto room = drive_until(after(options_.timeout), [&] {
-      sent = core_.send(fields, bytes);
-      return sent || sent.error().code != errc::full;
-    });
-    if (!room) sent = room.error();
-  }
-  if (!sent) return refusal(sent.error());
-  return bound_names_.emplace(std::string(name), function_id{fields.function}).first->second;
 }
 
 result<std::chrono::nanoseconds, call_error> client::impl::ping(const call_options& options) {

@@ -207,8 +207,8 @@ class client::impl final : public loop_source,
   result<std::size_t, call_error> run_once(std::chrono::nanoseconds timeout);
   result<function_id, call_error> function(std::string_view name, const call_options& options);
   // The number of a function that need not exist yet: told to the worker in passing.
-  result<function_id, call_error> bind(const method_key& method);
-  result<function_id, call_error> bind(std::string_view name);
+  result<function_id, call_error> bind(const method_key& method, const call_options& options);
+  result<function_id, call_error> bind(std::string_view name, const call_options& options);
   result<std::chrono::nanoseconds, call_error> ping(const call_options& options);
 
   std::shared_ptr<stream_core> open_stream(function_id function, std::span<const std::byte> bytes,

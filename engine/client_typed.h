@@ -75,7 +75,7 @@ method_result<method<S, E>> client::call(const method<S, E>& to, call_options op
                                          Args&&... args) {
   using M = method<S, E>;
   static_assert(M::kind == method_kind::unary, "this method streams: see server_stream and others");
-  const auto function = bind(to);
+  const auto function = bind(to, options);
   if (!function) return detail::typed_failure<E>(call_error(function.error()));
   return detail::typed_result<M>(detail::with_declared<M>(
       [&](std::span<const std::byte> bytes, ferry::loan* filled, std::uint8_t flags) {
@@ -89,7 +89,7 @@ result<void, call_error> client::call_async(const method<S, E>& to, call_options
                                             Args&&... args) {
   using M = method<S, E>;
   static_assert(M::kind == method_kind::unary, "this method streams: see server_stream and others");
-  const auto function = bind(to);
+  const auto function = bind(to, options);
   if (!function) return function.error();
   auto landed = wrap([done = std::forward<F>(done)](call_result&& answer) mutable {
     done(detail::typed_result<M>(std::move(answer)));
@@ -114,7 +114,7 @@ template <class M, class... Args>
 task<method_result<M>> client::await_method(std::shared_ptr<impl> self, const M& to,
                                             call_options options, std::stop_token stop,
                                             Args... args) {
-  const auto function = bind_in(*self, to);
+  const auto function = bind_in(*self, to, options);
   if (!function) {
     co_return detail::typed_failure<typename M::error_type>(call_error(function.error()));
   }
@@ -142,8 +142,8 @@ stream<Item> client::server_stream(const method<streamed<Item>(P...), E>& to, ca
   using M = method<streamed<Item>(P...), E>;
   auto core = detail::with_declared<M>(
       [&](std::span<const std::byte> bytes, ferry::loan* filled, std::uint8_t flags) {
-        return open_stream(bind(to), bytes, filled, static_cast<std::uint8_t>(flags | wants_items),
-                           options);
+        return open_stream(bind(to, options), bytes, filled,
+                           static_cast<std::uint8_t>(flags | wants_items), options);
       },
       std::forward<Args>(args)...);
   return {std::move(core), idle(options), errc::internal};
@@ -152,13 +152,14 @@ stream<Item> client::server_stream(const method<streamed<Item>(P...), E>& to, ca
 template <class R, class Item, class E>
 upload<Item, value_or_nothing<R>> client::upload(const method<R(streamed<Item>), E>& to,
                                                  call_options options) {
-  return {open_stream(bind(to), {}, nullptr, sends_items, options), idle(options),
+  return {open_stream(bind(to, options), {}, nullptr, sends_items, options), idle(options),
           answer_time(options)};
 }
 
 template <class Out, class In, class E>
 bidi<In, Out> client::open(const method<streamed<Out>(streamed<In>), E>& to, call_options options) {
-  return {open_stream(bind(to), {}, nullptr, sends_items | wants_items, options), idle(options)};
+  return {open_stream(bind(to, options), {}, nullptr, sends_items | wants_items, options),
+          idle(options)};
 }
 
 template <class T>

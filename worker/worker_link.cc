@@ -295,7 +295,10 @@ void worker_link::start_waiting(const handler& function) {
   while (!function.waiting.empty() && function.active < function.options.concurrency) {
     handler::waiting_call next = std::move(function.waiting.front());
     function.waiting.pop_front();
-    if (next.call->ended()) continue;
+    if (next.call->ended()) {
+      next.call->view.reset();
+      continue;
+    }
     function.active++;
     begin(next.call, std::move(next.argument));
   }

@@ -23,7 +23,8 @@ constexpr unsigned slot_bits = 24;
 constexpr std::uint64_t slot_mask = (1u << slot_bits) - 1;
 
 constexpr std::size_t events_at_once = 64;
-constexpr std::size_t timers_at_once = 256;  // run between two looks at anything else
+constexpr std::uint32_t turns_between_looks = 32;  // at descriptors, in a loop that never rests
+constexpr std::size_t timers_at_once = 256;        // run between two looks at anything else
 constexpr auto spin_look_around = 1ms;  // a spinner that never sleeps sees its sockets this often
 constexpr auto wheel_wanted_pause = 20us;  // between two tries of a thread that wants the wheel
 constexpr int crowd_looks = 8;  // of a thread that finds another driving, before it sleeps
@@ -204,9 +205,17 @@ std::size_t loop_core::turn() {
     gone |= active_[i] == nullptr;
   }
   if (gone) std::erase(active_, nullptr);
+  // Who never rests must not forget those that sleep.
+  if (active_.size() < live_ && ++turns_ % turns_between_looks == 0) done += look_at_sleepers();
   if (timers_.next() != clock::time_point::max())
     done += timers_.run_due(coarse_now(), timers_at_once);
   return done;
+}
+
+std::size_t loop_core::look_at_sleepers() {
+  (void)wait_events(0ns);  // if the kernel refuses, the next real wait tells
+  const auto now = coarse_now();
+  return asleep_due_ <= now ? serve_due(now) : 0;
 }
 
 std::size_t loop_core::serve_due(clock::time_point now) {

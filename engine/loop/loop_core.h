@@ -83,6 +83,7 @@ class loop_core {
   loop_core(std::unique_ptr<reactor> waker, unique_fd wake);
   bool arm_active();
   void activate_all() noexcept;
+  std::size_t look_at_sleepers();
   bool active_input() noexcept;
   void dispatch(std::span<const reactor_event> events);
   woke wait_many(clock::time_point planned, condition until);
@@ -107,6 +108,7 @@ class loop_core {
   timer_queue timers_;
   spin_policy policy_;
   std::chrono::nanoseconds busy_poll_{0};
+  std::uint32_t turns_ = 0;  // with sleepers
 
   std::atomic<std::uint64_t> ran_{0};  // times that run_once() ran something
   std::size_t in_a_row_ = 0;           // run while others wait

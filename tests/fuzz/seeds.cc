@@ -255,6 +255,50 @@ void write_sessions(seed_writer& to) {
   to.write("session", "up-to-the-end", lap(0));
 }
 
+// Input of streams_fuzz.cc: which side is real, then steps.
+void write_streams(seed_writer& to) {
+  struct record {
+    record_kind kind;
+    unsigned flags = 0, function = 0, items = 0, bytes = 0;
+    std::string text = {};
+  };
+  const auto put = [](operations& steps, unsigned call, const record& what) {
+    steps.byte(0).byte(call);
+    steps.byte(static_cast<unsigned>(what.kind) - 2).byte(what.flags).byte(0);
+    steps.byte(what.function).byte(0).byte(1).byte(what.items);
+    steps.byte(0).add(static_cast<std::uint16_t>(what.bytes));
+    steps.byte(static_cast<unsigned>(what.text.size()));
+    for (const char each : what.text) steps.byte(static_cast<unsigned char>(each));
+  };
+  constexpr unsigned turn = 9, client_turn = 11, read = 5, client_peer_reads = 4, open = 5, use = 7;
+  operations numbers = operations().byte(1);
+  put(numbers, 1, {record_kind::call, wants_items, 2});
+  put(numbers, 1, {record_kind::credit, 0, 0, 30, 5000});
+  numbers.byte(turn).byte(read).byte(turn);
+  put(numbers, 1, {record_kind::cancel});
+  to.write("streams", "worker-numbers", numbers.byte(turn).byte(turn).taken());
+  operations sum = operations().byte(1);
+  put(sum, 2, {record_kind::call, sends_items, 3});
+  for (int i = 0; i < 20; ++i) put(sum, 2, {record_kind::item, 0, 0, 0, 0, "\x05"});
+  put(sum, 2, {record_kind::end});
+  to.write("streams", "worker-sum", sum.byte(turn).byte(turn).byte(read).taken());
+  operations mirror = operations().byte(1);
+  put(mirror, 3, {record_kind::call, sends_items | wants_items, 4});
+  put(mirror, 3, {record_kind::credit, 0, 0, 3, 100});
+  for (int i = 0; i < 6; ++i) put(mirror, 3, {record_kind::item, 0, 0, 0, 0, "text"});
+  mirror.byte(turn).byte(read);
+  put(mirror, 3, {record_kind::call, sends_items | wants_items, 4});  // again
+  to.write("streams", "worker-mirror-twice", mirror.byte(turn).taken());
+  operations talk = operations().byte(0).byte(open).byte(2).byte(client_peer_reads);
+  for (int i = 0; i < 5; ++i) {
+    put(talk, 0, {record_kind::item, 0, 0, 0, 0, "item"});
+    talk.byte(client_turn).byte(use).byte(0).byte(3).byte(1);
+  }
+  put(talk, 0, {record_kind::item, is_error, 0, 0, 0, "bad"});
+  put(talk, 0, {record_kind::end});
+  to.write("streams", "client-talk", talk.byte(client_turn).byte(use).byte(0).byte(4).taken());
+}
+
 }  // namespace
 }  // namespace ferry
 
@@ -269,5 +313,6 @@ int main(int argument_count, char** arguments) {
   ferry::write_hellos(seeds);
   ferry::write_record_rings(seeds);
   ferry::write_sessions(seeds);
+  ferry::write_streams(seeds);
   return seeds.good() ? 0 : 1;
 }

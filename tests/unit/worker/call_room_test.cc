@@ -1,0 +1,75 @@
+// Calls by descriptor while the ring to the worker is full.
+#include "tests/unit/worker/one_process.h"
+
+namespace ferry {
+namespace {
+
+inline const method<int(int)> known{"known"};
+inline const method<int(int)> fresh{"fresh"};
+inline const method<int(int)> other{"other"};
+inline const method<streamed<int>(int)> fresh_stream{"fresh_stream"};
+
+client_options small_ring() {
+  client_options options;
+  options.session.ring_bytes = 4096;
+  options.session.inline_limit = 512;
+  return options;
+}
+
+struct full_ring {
+  worker w;
+  client host;
+  std::function<void()> at_end = [] {};
+
+  full_ring() : host((add(w), attach_to(w, small_ring()))) {
+    call_options at_once;
+    at_once.wait_for_room = false;
+    const auto note = [this](auto&&) { at_end(); };
+    while (host.call_async(known, at_once, note, 1)) {
+    }
+  }
+  static void add(worker& w) {
+    w.function(known, [](int value) { return value; });
+    w.function(fresh, [](int value) { return 2 * value; });
+  }
+};
+
+TEST(call_room, a_name_is_not_waited_for_by_who_does_not_wait) {
+  full_ring full;
+  call_options at_once;
+  at_once.wait_for_room = false;
+  const auto began = std::chrono::steady_clock::now();
+  EXPECT_EQ(code_of(full.host.call_async(
+                fresh, at_once, [](auto&&) {}, 1)),
+            errc::overloaded);
+  auto items = full.host.server_stream(fresh_stream, at_once, 1);
+  EXPECT_EQ(code_of(items.read()), errc::overloaded);
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 20s);  // not the 30 s of a call
+}
+
+TEST(call_room, a_name_is_waited_for_no_longer_than_the_call_may_take) {
+  full_ring full;
+  const auto outcome = full.host.call(fresh, {.timeout = 50ms}, 1);
+  EXPECT_FALSE(outcome);
+  EXPECT_EQ(full.host.stats().streams_open, 0u);
+}
+
+TEST(call_room, a_callback_may_use_a_new_name_while_another_call_waits_to_tell_its_own) {
+  full_ring full;
+  int inside = 0;
+  full.at_end = [&] {
+    // Whether there is room for it is another matter.
+    if (full.host.call_async(
+            other, [&](auto&&) { --inside; }, 1))
+      ++inside;
+  };
+  const serving_thread serving(full.w);
+  const auto outcome = full.host.call(fresh, 1);
+  ASSERT_TRUE(outcome) << outcome.error().message();
+  EXPECT_EQ(*outcome, 2);
+  while (full.host.stats().calls_in_flight != 0) ASSERT_TRUE(full.host.run_once(generous));
+  EXPECT_EQ(inside, 0);
+}
+
+}  // namespace
+}  // namespace ferry
