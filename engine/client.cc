@@ -19,13 +19,15 @@ record_fields call_of(function_id function, std::uint8_t flags = 0) {
 class client::operation {
  public:
   operation(impl& client, function_id function, std::span<const std::byte> bytes,
-            ferry::loan* filled, std::uint8_t flags, const call_options& options) noexcept
+            ferry::loan* filled, std::uint8_t flags, const call_options& options,
+            const std::stop_token& stop) noexcept
       : impl_(client),
         function_(function),
         bytes_(bytes),
         filled_(filled),
         flags_(flags),
-        options_(options) {}
+        options_(options),
+        token_(stop) {}
   operation(const operation&) = delete;
   operation& operator=(const operation&) = delete;
   ~operation() {
@@ -33,7 +35,7 @@ class client::operation {
   }
 
   bool await_ready() {
-    if (!options_.stop.stop_requested()) return false;
+    if (!token_.stop_requested()) return false;
     outcome_.emplace(impl::cancelled(false));
     return true;
   }
@@ -50,8 +52,8 @@ class client::operation {
     // Before it is sent: from then on the driver may end it, and us.
     const auto begun = [this](std::uint64_t call) {
       call_ = call;
-      if (options_.stop.stop_possible()) {
-        stop_.emplace(options_.stop, impl::canceller{impl_.weak_from_this(), call});
+      if (token_.stop_possible()) {
+        stop_.emplace(token_, impl::canceller{impl_.weak_from_this(), call});
       }
     };
     auto started = filled_ != nullptr ? impl_.start_async(call_of(function_, flags_), *filled_,
@@ -72,6 +74,7 @@ class client::operation {
   ferry::loan* filled_;
   std::uint8_t flags_;
   const call_options& options_;
+  const std::stop_token& token_;
   std::uint64_t call_ = 0;  // in flight
   std::optional<call_result> outcome_;
   std::optional<std::stop_callback<impl::canceller>> stop_;
@@ -177,27 +180,28 @@ result<void, call_error> client::start(function_id function, std::span<const std
     (*done)(answer, std::move(content), why);
   });
   return begin(std::move(landed), [&](std::uint64_t call) {
-    stop->emplace(options.stop, impl::canceller{impl_->weak_from_this(), call});
+    stop->emplace(options.stop.token(), impl::canceller{impl_->weak_from_this(), call});
   });
 }
 
 task<call_result> client::call_task(function_id function, std::span<const std::byte> argument,
                                     call_options options) {
-  return await_call(impl_, function, argument, nullptr, 0, std::move(options));
+  return await_call(impl_, function, argument, nullptr, 0, options, options.stop.token());
 }
 task<call_result> client::call_task(function_id function, ferry::loan argument,
                                     call_options options) {
   const auto with_loan = [](std::shared_ptr<impl> self, function_id to, ferry::loan filled,
-                            call_options how) -> task<call_result> {
-    co_return co_await operation(*self, to, {}, &filled, 0, how);
+                            call_options how, std::stop_token stop) -> task<call_result> {
+    co_return co_await operation(*self, to, {}, &filled, 0, how, stop);
   };
-  return with_loan(impl_, function, std::move(argument), std::move(options));
+  return with_loan(impl_, function, std::move(argument), options, options.stop.token());
 }
 
 task<call_result> client::await_call(std::shared_ptr<impl> self, function_id function,
                                      std::span<const std::byte> bytes, ferry::loan* filled,
-                                     std::uint8_t flags, call_options options) {
-  co_return co_await operation(*self, function, bytes, filled, flags, options);
+                                     std::uint8_t flags, call_options options,
+                                     std::stop_token stop) {
+  co_return co_await operation(*self, function, bytes, filled, flags, options, stop);
 }
 
 // --- streams ------------------------------------------------------------------------------------

@@ -48,17 +48,42 @@ struct client_options {
   std::optional<ferry::loop> loop;  // that drives it, with others; unset: one of its own
 };
 
+// Names a stop token or source that lives until the call has begun (for a task: until it is made).
+// Not a std::stop_token itself: g++ 12 destroys aggregates that are made inside a co_await
+// expression once too often, so that options must have nothing to destroy.
+class stop_ref {
+ public:
+  constexpr stop_ref() = default;
+  stop_ref(const std::stop_token& token) noexcept : token_(&token) {}
+  stop_ref(const std::stop_source& source) noexcept : source_(&source) {}
+  stop_ref(const std::stop_token&&) = delete;
+  stop_ref(const std::stop_source&&) = delete;
+  std::stop_token token() const noexcept {
+    return token_ != nullptr    ? *token_
+           : source_ != nullptr ? source_->get_token()
+                                : std::stop_token();
+  }
+  bool stop_possible() const noexcept { return token_ != nullptr || source_ != nullptr; }
+  bool stop_requested() const noexcept { return stop_possible() && token().stop_requested(); }
+
+ private:
+  const std::stop_token* token_ = nullptr;
+  const std::stop_source* source_ = nullptr;
+};
+
 struct call_options {
   // Unset: the client's for calls, none for streams; max(): none.
   std::optional<std::chrono::nanoseconds> timeout = {};
   // Of streams: the longest wait for one item. Unset: the client's; max(): none.
   std::optional<std::chrono::nanoseconds> idle_timeout = {};
-  std::stop_token stop = {};  // cancels when it is requested
+  stop_ref stop = {};         // cancels when it is requested: a token or a source
   bool wait_for_room = true;  // false: `overloaded` at once when a ring or the call table is full
   stream_window window = {};  // how far the worker may send ahead of us
   // How many items we want to send ahead of the function at most; 0: what it allows.
   std::uint16_t send_window = 0;
 };
+
+static_assert(std::is_trivially_destructible_v<call_options>);  // see stop_ref
 
 struct client_stats {
   std::uint32_t calls_in_flight;
@@ -229,10 +254,12 @@ class client {
                                                  const call_options& options);
   static task<call_result> await_call(std::shared_ptr<impl> self, function_id function,
                                       std::span<const std::byte> bytes, ferry::loan* filled,
-                                      std::uint8_t flags, call_options options);
+                                      std::uint8_t flags, call_options options,
+                                      std::stop_token stop);
   template <class M, class... Args>
   static task<method_result<M>> await_method(std::shared_ptr<impl> self, const M& to,
-                                             call_options options, Args... args);
+                                             call_options options, std::stop_token stop,
+                                             Args... args);
   std::shared_ptr<stream_core> open_stream(const result<function_id, call_error>& function,
                                            std::span<const std::byte> bytes, ferry::loan* filled,
                                            std::uint8_t flags, const call_options& options);

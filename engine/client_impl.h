@@ -187,7 +187,7 @@ class client::impl final : public loop_source,
               timeout, options.wait_for_room, session_core::notice::later);
     if (!id) return std::move(id).error();
     if (options.stop.stop_possible()) [[unlikely]] {
-      const std::stop_callback stopper(options.stop, canceller{weak_from_this(), *id});
+      const std::stop_callback stopper(options.stop.token(), canceller{weak_from_this(), *id});
       return wait_for(*id, me, outcome, timeout);
     }
     return wait_for(*id, me, outcome, timeout);

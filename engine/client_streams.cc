@@ -51,7 +51,7 @@ std::shared_ptr<stream_core> client::impl::open_stream(function_id function,
   calls_.stamp(*id, coarse_now());
   loop_->due(deadline);
   if (options.stop.stop_possible()) {
-    stream->on_stop.emplace(options.stop, canceller{weak_from_this(), *id});
+    stream->on_stop.emplace(options.stop.token(), canceller{weak_from_this(), *id});
   }
   if ((flags & wants_items) != 0) {
     if (const auto more = stream->in.owed()) send_small(credit_record(*id, *more));
@@ -119,7 +119,9 @@ void client::impl::serve_room() {
     woken.swap(room_waiters_);
     room_wanted_.store(false, std::memory_order_relaxed);
   }
-  session_->want_room(!all_sent || room_wanted_.load(std::memory_order_relaxed));
+  const bool wants = !all_sent || room_wanted_.load(std::memory_order_relaxed);
+  session_->want_room(wants);
+  if (wants) loop_->activate(*this);  // asleep, it has not told the worker that room is news
   for (const stream_waiter& each : woken) each.run();
 }
 

@@ -106,13 +106,14 @@ task<method_result<method<S, E>>> client::call_task(const method<S, E>& to, call
                                                     Args&&... args) {
   static_assert(method<S, E>::kind == method_kind::unary,
                 "this method streams: see server_stream and others");
-  return await_method<method<S, E>, std::decay_t<Args>...>(impl_, to, std::move(options),
+  return await_method<method<S, E>, std::decay_t<Args>...>(impl_, to, options, options.stop.token(),
                                                            std::forward<Args>(args)...);
 }
 
 template <class M, class... Args>
 task<method_result<M>> client::await_method(std::shared_ptr<impl> self, const M& to,
-                                            call_options options, Args... args) {
+                                            call_options options, std::stop_token stop,
+                                            Args... args) {
   const auto function = bind_in(*self, to, options);
   if (!function) {
     co_return detail::typed_failure<typename M::error_type>(call_error(function.error()));
@@ -122,7 +123,7 @@ task<method_result<M>> client::await_method(std::shared_ptr<impl> self, const M&
   declared values(std::move(args)...);
   const auto await = [&](std::span<const std::byte> bytes, ferry::loan* filled,
                          std::uint8_t flags) {
-    return await_call(self, *function, bytes, filled, flags, options);
+    return await_call(self, *function, bytes, filled, flags, options, stop);
   };
   using only = std::conditional_t<std::tuple_size_v<declared> == 1, declared, std::tuple<void*>>;
   if constexpr (travels_raw<std::tuple_element_t<0, only>>) {

@@ -59,8 +59,8 @@ class room {
   // Whether `size` units are free just now; other threads may claim them in the next instant.
   bool fits(std::uint64_t size) noexcept {
     const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
-    // sync(room.freed) acquire: as in try_claim.
-    const std::uint64_t freed = freed_.load(std::memory_order_acquire);
+    // relaxed: a hint. Whoever then writes has claimed the room, and acquired there.
+    const std::uint64_t freed = freed_.load(std::memory_order_relaxed);
     if (tail + size - freed <= capacity_) return true;
     const result<std::uint64_t> seen = look_at_peer(freed);
     return !seen || tail + size - *seen <= capacity_;  // corrupt: let try_claim say so

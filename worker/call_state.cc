@@ -18,7 +18,7 @@ call_state::~call_state() = default;
 // True for the one that may answer.
 bool call_state::end(errc why, const char* text) {
   if (ended_.exchange(true, std::memory_order_acq_rel)) return false;
-  link_->forget(call_);
+  link_->forget(*this);
   if (watch_ && !link_->loop().mine()) {
     link_->bury(std::move(watch_));
   } else {
@@ -96,16 +96,16 @@ void call_state::watch(clock::time_point deadline) {
   link_->loop().timers().arm(*watch_, deadline + backstop);
 }
 
-void call_watch::on_due(time_point) {
-  if (const auto call = call_.lock()) call->pass_deadline();
-}
-
 // It has ended before it began.
 void call_state::leave_queue() {
   if (ticket) (void)link_->functions().lanes().withdraw(*ticket);
   if (function_->coroutine && function_->options.concurrency != 0) {
     std::erase_if(function_->waiting, [this](const auto& each) { return each.call.get() == this; });
   }
+}
+
+void call_watch::on_due(time_point) {
+  if (const auto call = call_.lock()) call->pass_deadline();
 }
 
 void call_state::pass_deadline() {

@@ -50,7 +50,7 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   void when_room(stream_waiter who);
   void forget_room(void* context);
   void remember(std::shared_ptr<call_state> call);
-  void forget(std::uint64_t call);
+  void forget(call_state& call);
   // A timer that another thread has no more use for; it goes when this one is awake again.
   void bury(std::unique_ptr<call_watch> watch);
   // Runs the loop from inside a function on the thread that serves, until `me` has arrived or the

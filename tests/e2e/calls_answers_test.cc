@@ -70,9 +70,8 @@ TEST_F(calls_answers, may_come_from_another_thread_of_the_worker) {
 TEST_F(calls_answers, are_given_for_a_function_that_drops_its_responder) {
   launched host = start();
   std::optional<call_result> outcome;
-  ASSERT_TRUE(host.call_async(id_of(host, "hold"), no_bytes, [&](call_result&& r) {
-    outcome.emplace(std::move(r));
-  }));
+  ASSERT_TRUE(host.call_async(id_of(host, "hold"), no_bytes,
+                              [&](call_result&& r) { outcome.emplace(std::move(r)); }));
   EXPECT_EQ(ask(host, "drop_held"), "dropped");
   ASSERT_TRUE(drive(host, [&] { return outcome.has_value(); }));
   EXPECT_EQ(code_of(*outcome), errc::execution_failed);
@@ -203,9 +202,8 @@ TEST_F(calls_answers, end_as_closed_for_the_calls_that_a_host_leaves_behind) {
     launched host = start();
     const auto hold = id_of(host, "hold");
     for (int i = 0; i < 3; ++i) {
-      ASSERT_TRUE(host.call_async(hold, no_bytes, [&](call_result&& r) {
-        ends.push_back(r.error());
-      }));
+      ASSERT_TRUE(
+          host.call_async(hold, no_bytes, [&](call_result&& r) { ends.push_back(r.error()); }));
     }
     EXPECT_TRUE(ends.empty());
   }
@@ -219,9 +217,8 @@ TEST_F(calls_answers, end_as_closed_for_the_calls_that_a_host_leaves_behind) {
 TEST_F(calls_answers, after_close_are_closed_and_say_that_nothing_was_run) {
   launched host = start();
   std::optional<call_result> open;
-  ASSERT_TRUE(host.call_async(id_of(host, "hold"), no_bytes, [&](call_result&& r) {
-    open.emplace(std::move(r));
-  }));
+  ASSERT_TRUE(host.call_async(id_of(host, "hold"), no_bytes,
+                              [&](call_result&& r) { open.emplace(std::move(r)); }));
   host.close();
   host.close();
   EXPECT_FALSE(host.connected());

@@ -8,9 +8,20 @@ constexpr std::size_t inline_limit = session_options{}.inline_limit;
 constexpr std::size_t KiB = 1024, MiB = 1024 * KiB;
 
 // Around every border: empty, tiny, in the pool, in the ring, lent.
-const std::vector<std::size_t> sizes = {
-    0,        1,        24,  63,       64,       65,     1023,     inline_limit - 1, inline_limit,
-    inline_limit + 1, 64 * KiB, MiB, 10 * MiB, 64 * MiB};
+const std::vector<std::size_t> sizes = {0,
+                                        1,
+                                        24,
+                                        63,
+                                        64,
+                                        65,
+                                        1023,
+                                        inline_limit - 1,
+                                        inline_limit,
+                                        inline_limit + 1,
+                                        64 * KiB,
+                                        MiB,
+                                        10 * MiB,
+                                        64 * MiB};
 
 using calls_bodies = e2e;
 

@@ -22,7 +22,7 @@ TEST_F(calls_cancel, ends_a_blocking_call_at_once_and_stops_every_kind_of_functi
       std::this_thread::sleep_for(20ms);
       stop.request_stop();
     });
-    const auto outcome = host.call(*function, {.stop = stop.get_token()});
+    const auto outcome = host.call(*function, {.stop = stop});
     EXPECT_EQ(code_of(outcome), errc::cancelled);
     EXPECT_TRUE(outcome.error().maybe_executed);
     ++expected;
@@ -36,7 +36,7 @@ TEST_F(calls_cancel, ends_a_call_with_a_callback_once) {
   std::stop_source stop;
   int outcomes = 0;
   std::optional<errc> code;
-  ASSERT_TRUE(host.call_async(lane_until_stopped, {.stop = stop.get_token()},
+  ASSERT_TRUE(host.call_async(lane_until_stopped, {.stop = stop},
                               [&](const result<int, call_error>& outcome) {
                                 ++outcomes;
                                 code = code_of(outcome);
@@ -57,7 +57,7 @@ TEST_F(calls_cancel, before_the_start_sends_nothing) {
   launched host = start_streams();
   std::stop_source stop;
   stop.request_stop();
-  const call_options given_up{.stop = stop.get_token()};
+  const call_options given_up{.stop = stop};
   const auto outcome = host.call(on_lane, given_up, 1);
   EXPECT_EQ(code_of(outcome), errc::cancelled);
   EXPECT_FALSE(outcome.error().maybe_executed);
@@ -91,7 +91,7 @@ TEST_F(calls_cancel, of_a_coroutine_by_its_token) {
   const auto both = [&]() -> task<errc> {
     auto loop = host.loop();
     auto waiting = [&]() -> task<errc> {
-      const auto outcome = co_await host.call_task(co_until_stopped, {.stop = stop.get_token()});
+      const auto outcome = co_await host.call_task(co_until_stopped, {.stop = stop});
       co_return code_of(outcome);
     };
     auto asking = [&]() -> task<int> {
@@ -194,7 +194,7 @@ TEST_F(functions, that_wait_in_a_lane_and_are_cancelled_never_run) {
   std::stop_source stop;
   ASSERT_TRUE(host.call_async(on_lane, note, 200));
   ASSERT_TRUE(host.call_async(on_lane, note, 200));
-  ASSERT_TRUE(host.call_async(on_lane, {.stop = stop.get_token()}, note, 0));
+  ASSERT_TRUE(host.call_async(on_lane, {.stop = stop}, note, 0));
   EXPECT_TRUE(eventually([&] { return host.call(lane_begun).value_or(0) == 2; }));
   stop.request_stop();
   ASSERT_TRUE(drive(host, [&] { return outcomes.size() == 3; }));

@@ -34,8 +34,8 @@ TEST_F(calls_death, of_the_worker_ends_all_calls_in_flight_without_their_deadlin
   call_options forever;
   forever.timeout = std::chrono::nanoseconds::max();
   for (int i = 0; i < 100; ++i) {
-    ASSERT_TRUE(host.call_async(hold, no_bytes, [&](call_result&& r) { ends.push_back(r.error()); },
-                                forever));
+    ASSERT_TRUE(host.call_async(
+        hold, no_bytes, [&](call_result&& r) { ends.push_back(r.error()); }, forever));
   }
   EXPECT_EQ(ask(host, "held"), "100");
   EXPECT_EQ(code_of(host.call("die", no_bytes, forever)), errc::unavailable);
@@ -177,8 +177,8 @@ TEST_F(calls_death, of_the_host_ends_a_worker_that_waits_for_room_for_its_answer
     call_options no_waiting;
     no_waiting.wait_for_room = false;
     for (int i = 0; i < 100; ++i) {  // a hundred such answers do not fit into 4 KB
-      ASSERT_TRUE(host.call_async(echo, bytes_of(std::string(500, 'x')), [](call_result&&) {},
-                                  no_waiting));
+      ASSERT_TRUE(host.call_async(
+          echo, bytes_of(std::string(500, 'x')), [](call_result&&) {}, no_waiting));
     }
     host.close();
     status = host.process().wait(10s);

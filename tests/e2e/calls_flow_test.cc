@@ -91,8 +91,8 @@ TEST_F(calls_flow, with_a_full_ring_waits_at_most_until_the_deadline) {
   launched host = start(tiny_ring(), tiny_ring_worker);
   const auto sleep = id_of(host, "sleep_ms"), echo = id_of(host, "echo");
   ASSERT_TRUE(host.call_async(sleep, bytes_of("300"), [](call_result&&) {}));
-  while (host.call_async(echo, bytes_of(std::string(500, 'x')), [](call_result&&) {},
-                         without_waiting())) {
+  while (host.call_async(
+      echo, bytes_of(std::string(500, 'x')), [](call_result&&) {}, without_waiting())) {
   }
   call_options brief;
   brief.timeout = 10ms;
@@ -156,7 +156,8 @@ TEST_F(calls_flow, with_max_calls_in_flight_resumes_when_their_deadlines_pass) {
   call_options brief;
   brief.timeout = 50ms;
   for (int i = 0; i < 2; ++i) {
-    ASSERT_TRUE(host.call_async(hold, no_bytes, [](call_result&&) {}, brief));
+    ASSERT_TRUE(host.call_async(
+        hold, no_bytes, [](call_result&&) {}, brief));
   }
   const auto before = steady::now();
   EXPECT_EQ(text_of(host.call(echo, bytes_of("waited"))), "waited");

@@ -194,10 +194,13 @@ TEST_F(calls_threads, may_start_calls_whose_deadline_another_one_watches) {
   std::atomic<bool> ended{false};
   call_options brief;
   brief.timeout = 50ms;
-  ASSERT_TRUE(host.call_async(hold, no_bytes, [&](call_result&& r) {
-    EXPECT_EQ(code_of(r), errc::timeout);
-    ended = true;
-  }, brief));
+  ASSERT_TRUE(host.call_async(
+      hold, no_bytes,
+      [&](call_result&& r) {
+        EXPECT_EQ(code_of(r), errc::timeout);
+        ended = true;
+      },
+      brief));
   EXPECT_TRUE(eventually([&] { return ended.load(); }, 10s));
   EXPECT_EQ(ask(host, "release"), "released");
   blocked.join();

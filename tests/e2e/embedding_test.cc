@@ -91,10 +91,13 @@ TEST_F(embedding, fires_deadlines_of_calls_that_were_started_before_the_poll) {
   poll_loop loop(host);
   std::vector<int> order;
   for (const int ms : {60, 20, 40}) {
-    ASSERT_TRUE(host.call_async(hold, no_bytes, [&, ms](call_result&& r) {
-      EXPECT_EQ(code_of(r), errc::timeout);
-      order.push_back(ms);
-    }, within(std::chrono::milliseconds(ms))));
+    ASSERT_TRUE(host.call_async(
+        hold, no_bytes,
+        [&, ms](call_result&& r) {
+          EXPECT_EQ(code_of(r), errc::timeout);
+          order.push_back(ms);
+        },
+        within(std::chrono::milliseconds(ms))));
   }
   EXPECT_TRUE(loop.run_until([&] { return order.size() == 3; }));
   EXPECT_EQ(order, (std::vector<int>{20, 40, 60}));
@@ -107,10 +110,13 @@ TEST_F(embedding, fires_deadlines_of_calls_that_were_started_in_callbacks) {
   poll_loop loop(host);
   bool ended = false;
   ASSERT_TRUE(host.call_async(echo, no_bytes, [&](call_result&&) {
-    EXPECT_TRUE(host.call_async(hold, no_bytes, [&](call_result&& r) {
-      EXPECT_EQ(code_of(r), errc::timeout);
-      ended = true;
-    }, within(20ms)));
+    EXPECT_TRUE(host.call_async(
+        hold, no_bytes,
+        [&](call_result&& r) {
+          EXPECT_EQ(code_of(r), errc::timeout);
+          ended = true;
+        },
+        within(20ms)));
   }));
   EXPECT_TRUE(loop.run_until([&] { return ended; }));
 }
@@ -121,8 +127,9 @@ TEST_F(embedding, is_woken_by_the_death_of_the_worker) {
   poll_loop loop(host);
   ASSERT_TRUE(loop.settle());
   std::optional<errc> ended;
-  ASSERT_TRUE(host.call_async(hold, no_bytes, [&](call_result&& r) { ended = code_of(r); },
-                              within(std::chrono::nanoseconds::max())));
+  ASSERT_TRUE(host.call_async(
+      hold, no_bytes, [&](call_result&& r) { ended = code_of(r); },
+      within(std::chrono::nanoseconds::max())));
   host.process().kill(SIGKILL);
   EXPECT_TRUE(loop.run_until([&] { return ended.has_value(); }));
   EXPECT_EQ(*ended, errc::unavailable);
@@ -163,9 +170,8 @@ TEST_F(embedding, lets_idle_memory_go) {
   const auto size = id_of(host, "size");
   poll_loop loop(host);
   bool ended = false;
-  ASSERT_TRUE(host.call_async(size, bytes_of(std::string(16 << 20, 'x')), [&](call_result&&) {
-    ended = true;
-  }));
+  ASSERT_TRUE(host.call_async(size, bytes_of(std::string(16 << 20, 'x')),
+                              [&](call_result&&) { ended = true; }));
   ASSERT_TRUE(loop.run_until([&] { return ended; }));
   EXPECT_TRUE(loop.run_until([&] { return host.stats().arena_bytes == 0; }));
 }
@@ -244,11 +250,14 @@ TEST_F(embedding, of_a_worker_is_not_woken_while_nothing_happens) {
     EXPECT_TRUE(drive(*host, [&] { return ended == 200; }));
   }
   // The number stands still: two looks a good while apart.
-  EXPECT_TRUE(eventually([&] {
-    const int before = served.wakeups;
-    std::this_thread::sleep_for(200ms);
-    return served.wakeups == before;
-  }, 5s)) << "busy with nothing";
+  EXPECT_TRUE(eventually(
+      [&] {
+        const int before = served.wakeups;
+        std::this_thread::sleep_for(200ms);
+        return served.wakeups == before;
+      },
+      5s))
+      << "busy with nothing";
   EXPECT_EQ(ask(*host, "echo", "awake"), "awake");
 }
 

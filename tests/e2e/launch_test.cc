@@ -109,8 +109,8 @@ ended_program by_hand(const char* socket_fd) {
   }
   int status = 0;
   ::waitpid(pid, &status, 0);
-  ended.status = WIFEXITED(status) ? exit_status{WEXITSTATUS(status), 0}
-                                   : exit_status{0, WTERMSIG(status)};
+  ended.status =
+      WIFEXITED(status) ? exit_status{WEXITSTATUS(status), 0} : exit_status{0, WTERMSIG(status)};
   return ended;
 }
 
@@ -166,7 +166,8 @@ TEST_F(launching, leaks_no_descriptor_of_the_host_into_the_worker) {
 }
 
 TEST_F(launching, gives_the_worker_default_signals_whatever_the_host_has) {
-  struct sigaction ignore{}, before{};
+  struct sigaction ignore {
+  }, before{};
   ignore.sa_handler = SIG_IGN;
   ::sigaction(SIGTERM, &ignore, &before);
   sigset_t blocked, mask_before;

@@ -66,7 +66,8 @@ TEST_F(manners, install_no_signal_handler_and_block_no_signal) {
     EXPECT_EQ(before[signal].sa_handler, after[signal].sa_handler) << signal;
     EXPECT_EQ(before[signal].sa_flags, after[signal].sa_flags) << signal;
     EXPECT_EQ(::sigismember(&mask_before, static_cast<int>(signal)),
-              ::sigismember(&mask_after, static_cast<int>(signal))) << signal;
+              ::sigismember(&mask_after, static_cast<int>(signal)))
+        << signal;
   }
 }
 

@@ -173,7 +173,7 @@ TEST_F(stream_ends, for_the_function_too_when_the_host_drops_them) {
 TEST_F(stream_ends, as_cancelled_when_their_stop_token_says_so) {
   launched host = start_streams();
   std::stop_source stop;
-  auto talk = host.open(silent, {.stop = stop.get_token()});
+  auto talk = host.open(silent, {.stop = stop});
   std::jthread later([&] {
     std::this_thread::sleep_for(20ms);
     stop.request_stop();
@@ -183,7 +183,7 @@ TEST_F(stream_ends, as_cancelled_when_their_stop_token_says_so) {
   EXPECT_EQ(kind_of(why.error()), stream_error_kind::cancelled);
   expect_end(talk.responses());
   EXPECT_TRUE(eventually([&] { return stops_of(host) == 1; }));
-  auto early = host.open(silent, {.stop = stop.get_token()});
+  auto early = host.open(silent, {.stop = stop});
   EXPECT_EQ(code_of(early.responses().read()), errc::cancelled);
 }
 

@@ -57,9 +57,8 @@ int main() {
   std::vector<body> kept;
 
   w.raw("echo", [](context& call, body argument) { (void)call.reply(argument.bytes()); });
-  w.raw("size", [](context& call, body argument) {
-    (void)call.reply(std::to_string(argument.size()));
-  });
+  w.raw("size",
+        [](context& call, body argument) { (void)call.reply(std::to_string(argument.size())); });
   w.raw("sum", [](context& call, body argument) {
     std::uint64_t sum = 0;
     for (const std::byte b : argument.bytes()) sum += std::to_integer<std::uint64_t>(b);
@@ -136,14 +135,12 @@ int main() {
   w.raw("fail", [](context& call, body argument) {
     (void)call.fail(static_cast<ferry::errc>(2042), argument.text());
   });
-  w.raw("throw", [](context&, body argument) {
-    throw std::runtime_error(std::string(argument.text()));
-  });
+  w.raw("throw",
+        [](context&, body argument) { throw std::runtime_error(std::string(argument.text())); });
   w.raw("throw_odd", [](context&, body) { throw 42; });
   w.raw("die", [](context&, body) { ::kill(::getpid(), SIGKILL); });
-  w.raw("allocations", [](context& call, body) {
-    (void)call.reply(std::to_string(ferry::heap_allocations()));
-  });
+  w.raw("allocations",
+        [](context& call, body) { (void)call.reply(std::to_string(ferry::heap_allocations())); });
   w.raw("environment", [](context& call, body argument) {
     const char* value = std::getenv(std::string(argument.text()).c_str());
     (void)call.reply(std::string_view(value == nullptr ? "unset" : value));
@@ -154,9 +151,8 @@ int main() {
     (void)call.reply(std::string_view("printed"));
   });
   w.raw("pid", [](context& call, body) { (void)call.reply(std::to_string(::getpid())); });
-  w.raw("reactor", [&](context& call, body) {
-    (void)call.reply(std::string_view(w.reactor_name()));
-  });
+  w.raw("reactor",
+        [&](context& call, body) { (void)call.reply(std::string_view(w.reactor_name())); });
 
   w.function("add", [](int a, int b) { return a + b; });
   w.function("concat", [](const std::string& a, std::string_view b) { return a + std::string(b); });

@@ -48,9 +48,8 @@ TEST_P(waiting, hears_an_answer_after_any_pause_in_which_the_host_waited) {
   for (const auto pause : pauses) {
     const auto ms = std::to_string(pause.count());
     std::string answer;
-    ASSERT_TRUE(host.call_async(sleep, bytes_of(ms), [&](call_result&& r) {
-      answer = text_of(r);
-    }));
+    ASSERT_TRUE(
+        host.call_async(sleep, bytes_of(ms), [&](call_result&& r) { answer = text_of(r); }));
     ASSERT_TRUE(drive(host, [&] { return !answer.empty(); }));
     EXPECT_EQ(answer, "slept") << ms;
     if (pause > 100ms) continue;  // a blocking call sleeps by the same rules: once is enough

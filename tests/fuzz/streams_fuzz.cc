@@ -209,7 +209,7 @@ class client_stage {
     call_options out;
     out.wait_for_room = false;
     out.timeout = std::chrono::nanoseconds::max();  // a run does not depend on time
-    out.stop = stop_.get_token();
+    out.stop = tokens_.emplace_back(stop_.get_token());
     out.window = {4, 1000};
     return out;
   }
@@ -262,6 +262,7 @@ class client_stage {
   std::list<int> outcomes_;           // of calls with a callback
   std::list<open_stream> talks_;
   std::stop_source stop_;
+  std::list<std::stop_token> tokens_;  // borrowed by the options of calls
 };
 
 template <class Stage>

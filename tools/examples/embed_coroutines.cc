@@ -42,7 +42,7 @@ ferry::task<> stop_after(ferry::loop loop, std::chrono::milliseconds time, std::
 ferry::task<> cancellation(ferry::client& host) {
   std::stop_source stop;
   const auto [waited, done] =
-      co_await ferry::when_all(host.call_task(embed::slow, {.stop = stop.get_token()}, 10'000),
+      co_await ferry::when_all(host.call_task(embed::slow, {.stop = stop}, 10'000),
                                stop_after(host.loop(), 50ms, stop));
   (void)done;
   std::printf("stopped: %s\n", waited ? "an answer" : waited.error().message().c_str());

@@ -50,6 +50,30 @@ TEST(driver, lets_nobody_follow_a_free_wheel) {
   wheel.leave();
 }
 
+TEST(driver, is_told_to_a_sleeper_by_the_last_of_a_crowd) {
+  driver wheel;
+  for (int round = 0; round < 500; ++round) {
+    wheel.join_crowd();
+    ASSERT_TRUE(wheel.try_take());
+    std::thread sleeper([&] {
+      follower me;
+      const auto until = in(generous);
+      while (!wheel.try_take() && clock::now() < until) wheel.follow(me, until);
+      EXPECT_TRUE(wheel.mine());
+      wheel.leave();
+    });
+    std::thread other([&] {
+      wheel.join_crowd();
+      wheel.leave_crowd();
+    });
+    wheel.leave();  // wakes nobody: we are still about
+    wheel.leave_crowd();
+    other.join();
+    sleeper.join();
+    EXPECT_FALSE(wheel.crowded());
+  }
+}
+
 TEST(driver, lets_a_follower_go_whose_answer_has_come_already) {
   driver wheel;
   ASSERT_TRUE(wheel.try_take());

@@ -239,9 +239,9 @@ class actor {
     if (random_.one_in(3)) {
       stops_.emplace_back();
       if (random_.one_in(5)) stops_.back().request_stop();
-      out.stop = stops_.back().get_token();
+      out.stop = tokens_.emplace_back(stops_.back().get_token());
     } else if (!stops_.empty() && random_.one_in(3)) {
-      out.stop = stops_[pick(stops_)].get_token();
+      out.stop = tokens_.emplace_back(stops_[pick(stops_)].get_token());
     }
     out.window.items = static_cast<std::uint32_t>(1 + random_.below(40));
     out.window.bytes = static_cast<std::uint64_t>(1 + random_.below(100'000));
@@ -353,6 +353,7 @@ class actor {
   std::optional<client> host_;
   std::list<outcome> outcomes_;
   std::vector<std::stop_source> stops_;
+  std::list<std::stop_token> tokens_;  // borrowed by the options of calls
   std::vector<spawned> tasks_;
   std::vector<stream<int>> streams_;
   std::vector<bidi<int, int>> talks_;
