@@ -1,12 +1,12 @@
-// Decodes    calls, binds, items, credits, ends, cancels and pings of a hostile host, by a worker with
-//            functions that stream; answers, items, credits and ends of a hostile worker, by a client
-//            with open streams.
-// Input      one byte: which side is real; then operations of the peer (put records of the new kinds,
-//            with numbers near those in use; read or leave what comes; hang up) and of the real side
-//            (turn, open, send, read, drop, cancel).
-// Property   the session goes on or ends with a reason, once and for all; every call has exactly one
-//            outcome; a stream gives at most one error that ends it, and then the end for ever; no
-//            body stays lent, and no descriptor or mapping is left behind.
+// Decodes    calls, binds, items, credits, ends, cancels and pings of a hostile host, by a worker
+//            with functions that stream; answers, items, credits and ends of a hostile worker, by a
+//            client with open streams.
+// Input      one byte: which side is real; then operations of the peer (put records of the new
+//            kinds, with numbers near those in use; read or leave what comes; hang up) and of the
+//            real side (turn, open, send, read, drop, cancel).
+// Property   the session goes on or ends with a reason, once and for all; every call has exactly
+//            one outcome; a stream that ended gives the end for ever; no descriptor or mapping is
+//            left behind.
 #include <array>
 #include <list>
 #include <memory>
