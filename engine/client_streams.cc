@@ -119,7 +119,9 @@ void client::impl::serve_room() {
     woken.swap(room_waiters_);
     room_wanted_.store(false, std::memory_order_relaxed);
   }
-  session_->want_room(!all_sent || room_wanted_.load(std::memory_order_relaxed));
+  const bool wants = !all_sent || room_wanted_.load(std::memory_order_relaxed);
+  session_->want_room(wants);
+  if (wants) loop_->activate(*this);  // asleep, it has not told the worker that room is news
   for (const stream_waiter& each : woken) each.run();
 }
 

@@ -295,10 +295,7 @@ void worker_link::start_waiting(const handler& function) {
   while (!function.waiting.empty() && function.active < function.options.concurrency) {
     handler::waiting_call next = std::move(function.waiting.front());
     function.waiting.pop_front();
-    if (next.call->ended()) {
-      next.call->view.reset();
-      continue;
-    }
+    if (next.call->ended()) continue;
     function.active++;
     begin(next.call, std::move(next.argument));
   }
@@ -414,6 +411,7 @@ result<void> worker_link::owe(const record_fields& fields, loan& filled) {
   owed_.add(fields, std::move(filled));
   if (loop_->mine()) {
     session_->want_room(true);
+    loop_->activate(*this);
   } else {
     serve_room_soon();
   }
@@ -432,7 +430,9 @@ void worker_link::serve_room() {
     woken.swap(room_waiters_);
     room_wanted_.store(false, std::memory_order_relaxed);
   }
-  session_->want_room(!all_sent || room_wanted_.load(std::memory_order_relaxed));
+  const bool wants = !all_sent || room_wanted_.load(std::memory_order_relaxed);
+  session_->want_room(wants);
+  if (wants) loop_->activate(*this);  // asleep, it has not told the host that room is news
   for (const stream_waiter& each : woken) each.run();
 }
 

@@ -93,13 +93,14 @@ TEST(call_life, a_queued_call_that_was_cancelled_keeps_no_session_open) {
                {.concurrency = 1, .queue_limit = 5});
     client host = attach_to(w);
     std::stop_source stop;
+    const std::stop_token token = stop.get_token();
     int good = 0, cancelled = 0;
     ASSERT_TRUE(host.call_async(
         on_lane, [&](auto&& r) { good += r.has_value(); }, 1));
     for (int i = 0; i < 3; ++i) {
       ASSERT_TRUE(host.call_async(
-          on_lane, {.stop = stop},
-          [&](auto&& r) { cancelled += code_of(r) == errc::cancelled; }, i));
+          on_lane, {.stop = stop}, [&](auto&& r) { cancelled += code_of(r) == errc::cancelled; },
+          i));
     }
     EXPECT_TRUE(turn_until(w, host, [&] { return begun.load(); }));
     for (int i = 0; i < 100; ++i) (void)w.run_once();
@@ -142,6 +143,7 @@ TEST(call_life, a_cancelled_call_leaves_its_place_in_the_queue_of_a_coroutine) {
              {.concurrency = 1, .queue_limit = 1});
   client host = attach_to(w);
   std::stop_source stop;
+  const std::stop_token token = stop.get_token();
   int good = 0, cancelled = 0, other = 0;
   const auto note = [&](auto&& r) {
     r ? ++good : code_of(r) == errc::cancelled ? ++cancelled : ++other;
