@@ -56,14 +56,12 @@ class room {
     }
   }
 
-  // Whether `size` units are free just now; other threads may claim them in the next instant.
-  bool fits(std::uint64_t size) noexcept {
+  // Whether `size` units seem free just now: a hint, relaxed throughout. Whoever then writes claims
+  // the room first, and acquires and checks there; so a position that cannot be is let pass here.
+  bool fits(std::uint64_t size) const noexcept {
     const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
-    // relaxed: a hint. Whoever then writes has claimed the room, and acquired there.
-    const std::uint64_t freed = freed_.load(std::memory_order_relaxed);
-    if (tail + size - freed <= capacity_) return true;
-    const result<std::uint64_t> seen = look_at_peer(freed);
-    return !seen || tail + size - *seen <= capacity_;  // corrupt: let try_claim say so
+    const std::uint64_t peer = peer_consumed_->position.load(std::memory_order_relaxed);
+    return tail - peer > capacity_ || tail + size - peer <= capacity_;
   }
 
   // Units claimed and not yet seen given back; an upper bound, for statistics. The two loads are of

@@ -66,7 +66,7 @@ class record_producer {
   }
 
   // Whether try_push would find room for an inline body of that size now, wherever the ring wraps.
-  bool has_room(std::uint64_t inline_size) noexcept {
+  bool has_room(std::uint64_t inline_size) const noexcept {
     return room_.fits(2 * record_bytes(inline_size));
   }
 

@@ -1,5 +1,6 @@
 #include "shm/loan_book.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "shm/check.h"
@@ -13,6 +14,8 @@ loan_book::loan_book(std::uint32_t capacity, body_arena& arena, std::uint32_t fi
       first_generation_(first_generation),
       slot_bits_(static_cast<unsigned>(std::bit_width(capacity - 1))) {
   FERRY_CHECK(capacity >= 1 && capacity <= max_capacity);
+  // Room that costs nothing until it is used: growing later would be an allocation on a call's way.
+  loans_.reserve(std::min<std::size_t>(capacity, 1024));
 }
 
 result<body_id> loan_book::lend(const arena_block& block) {
