@@ -152,7 +152,8 @@ class client::impl final : public loop_source,
                     session_core::notice::now, prepare);
     if (id) {
       loop_->due(deadline);
-      if (timeout != std::chrono::nanoseconds::max()) calls_.stamp(*id, deadline - timeout);
+      if (timeout != std::chrono::nanoseconds::max())
+        calls_.stamp(*id, deadline - std::max(timeout, std::chrono::nanoseconds::zero()));
     }
     return id;
   }
