@@ -172,8 +172,8 @@ TEST(call_life, a_host_that_goes_gives_its_places_in_a_limited_coroutine_to_othe
              },
              {.concurrency = 1, .queue_limit = 0});
   client second = [&] {
+    bool ended = false;  // outlives the client, whose end completes the call
     client first = attach_to(w);
-    bool ended = false;
     EXPECT_TRUE(first.call_async(
         limited, [&](auto&&) { ended = true; }, 0));
     for (int i = 0; i < 10; ++i) (void)w.run_once();
