@@ -76,6 +76,14 @@ class record_producer {
   void publish(std::uint64_t position, const record_fields& fields,
                std::span<const std::byte> body) noexcept {
     auto* at = reinterpret_cast<shared_record<Atomics>*>(base_ + (position & (capacity_ - 1)));
+    if (const std::uint64_t last = body.size() % cache_line_bytes;
+        last != 0 && last < sizeof at->ready) {
+      // The body ends inside a word where an older lap may have left a ready word, which the bytes
+      // of the body could turn into that of a later lap: nothing of it may stay.
+      constexpr std::uint64_t nothing = 0;
+      Atomics::write(reinterpret_cast<std::byte*>(at + 1) + (body.size() - last), &nothing,
+                     sizeof nothing);
+    }
     if (!body.empty()) Atomics::write(at + 1, body.data(), body.size());
     Atomics::write(&at->fields, &fields, sizeof fields);
     // sync(ring.record) release: pairs with the acquire load of `ready` in the consumer; publishes

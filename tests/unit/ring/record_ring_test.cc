@@ -250,6 +250,35 @@ TEST(record_ring, never_takes_what_an_older_lap_left_for_a_record) {
   }
 }
 
+TEST(record_ring, never_takes_a_short_body_on_top_of_an_older_ready_word_for_a_record) {
+  // A header of lap 0 lies where lap 1 puts a body of a few bytes, and lap 2 looks for a record: of
+  // the key, such an author has to hit just the bytes that differ, by chance.
+  constexpr std::uint64_t line = 3 * cache_line_bytes;
+  const std::uint64_t wanted = ready_word(2 * capacity + line, test_key);
+  for (std::size_t size = 1; size <= cache_line_bytes; ++size) {
+    record_pair pair(capacity);
+    for (std::uint64_t i = 0; i < capacity / cache_line_bytes; ++i) {
+      ASSERT_EQ(push_error(pair.producer), errc{});
+      ASSERT_TRUE(pop(pair.consumer));
+    }
+    pair.consumer.give_back();
+    std::vector<std::byte> body(size);
+    std::memcpy(body.data(), &wanted, std::min(size, sizeof wanted));
+    // Header on line 2, body on line 3; then to line 3 of the next lap.
+    for (int i = 0; i < 2; ++i) ASSERT_EQ(push_error(pair.producer), errc{});
+    ASSERT_TRUE(pair.producer.try_push(call_number(2), body));
+    for (int i = 0; i < 3; ++i) ASSERT_TRUE(pop(pair.consumer));
+    pair.consumer.give_back();
+    for (std::uint64_t i = 4; i < capacity / cache_line_bytes + 3; ++i) {
+      ASSERT_EQ(push_error(pair.producer), errc{});
+      ASSERT_TRUE(pop(pair.consumer));
+      pair.consumer.give_back();
+    }
+    const bool whole = size >= sizeof wanted;  // then its author knew the key
+    EXPECT_EQ(pair.consumer.ready(), whole) << size;
+  }
+}
+
 TEST(record_ring, never_takes_a_body_that_echoes_older_records_for_a_record) {
   record_pair pair(capacity, last_lap - capacity);
   for (int i = 0; i < 16 * 6; ++i) {
