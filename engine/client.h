@@ -85,6 +85,12 @@ struct call_options {
 
 static_assert(std::is_trivially_destructible_v<call_options>);  // see stop_ref
 
+// What runs when a call has ended.
+template <class F>
+concept call_completion = requires(std::decay_t<F>& done, call_result&& answer) {
+  done(std::move(answer));
+};
+
 struct client_stats {
   std::uint32_t calls_in_flight;
   std::uint32_t streams_open;
@@ -138,17 +144,14 @@ class client {
 
   // Starts a call; `done(call_result&&)` runs once, later, from whoever drives the session (never
   // from inside this function). An error here means that it was not started and `done` never runs.
-  template <class F>
-  requires std::invocable < std::decay_t<F>
-  &, call_result&& > result<void, call_error> call_async(function_id function,
-                                                         std::span<const std::byte> argument,
-                                                         F&& done, call_options options = {}) {
+  template <std::same_as<function_id> Id, call_completion F>
+  result<void, call_error> call_async(Id function, std::span<const std::byte> argument, F&& done,
+                                      call_options options = {}) {
     return start(function, argument, nullptr, 0, wrap(std::forward<F>(done)), options);
   }
-  template <class F>
-  requires std::invocable < std::decay_t<F>
-  &, call_result&& > result<void, call_error> call_async(function_id function, ferry::loan argument,
-                                                         F&& done, call_options options = {}) {
+  template <std::same_as<function_id> Id, call_completion F>
+  result<void, call_error> call_async(Id function, ferry::loan argument, F&& done,
+                                      call_options options = {}) {
     return start(function, {}, &argument, 0, wrap(std::forward<F>(done)), options);
   }
 

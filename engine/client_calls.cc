@@ -254,6 +254,14 @@ result<function_id, call_error> client::impl::bind(std::string_view name,
       if (const auto known = bound_names_.find(name); known != bound_names_.end()) {
         return known->second;
       }
+      if (bound_names_.size() == max_bound_names) {
+        return call_error{
+            errc::overloaded,
+            fmt::format("{} names are in use, as many as one client may call by name: "
+                        "ask for the number of further ones with function()",
+                        max_bound_names),
+            false};
+      }
       record_fields fields;
       fields.kind = record_kind::bind;
       fields.function = first_bound + static_cast<std::uint32_t>(bound_names_.size());
@@ -264,7 +272,7 @@ result<function_id, call_error> client::impl::bind(std::string_view name,
       if (sent.error().code != errc::full || !options.wait_for_room) return refusal(sent.error());
     }
     // Without the lock: whoever makes room runs callbacks, which may bind names too.
-    const auto room = drive_until(deadline, [&] { return core_.has_room(); });
+    const auto room = drive_until(deadline, options.stop, [&] { return core_.has_room(); });
     if (!room) return refusal(room.error());
   }
 }

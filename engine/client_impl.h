@@ -95,19 +95,20 @@ class client::impl final : public loop_source,
   template <class Argument, class Done, class Prepare = nothing>
   result<std::uint64_t, call_error> start(record_fields fields, Argument&& argument, Done&& done,
                                           clock::time_point watched,
-                                          std::chrono::nanoseconds timeout, bool wait_for_room,
-                                          session_core::notice when, Prepare&& prepare = {}) {
+                                          std::chrono::nanoseconds timeout,
+                                          const call_options& options, session_core::notice when,
+                                          Prepare&& prepare = {}) {
     if constexpr (std::is_same_v<std::decay_t<Argument>, std::span<const std::byte>>) {
       if (argument.size() > core_.options().inline_limit) {
         auto copy = core_.borrow(argument.size());
         if (!copy) return refusal(copy.error());
         std::memcpy(copy->data(), argument.data(), argument.size());
-        return start(fields, *copy, done, watched, timeout, wait_for_room, when, prepare);
+        return start(fields, *copy, done, watched, timeout, options, when, prepare);
       }
     }
     auto id = calls_.begin(done, watched);
-    if (!id && wait_for_room) {
-      if (auto room = drive_until(after(timeout),
+    if (!id && options.wait_for_room) {
+      if (auto room = drive_until(after(timeout), options.stop,
                                   [&] {
                                     id = calls_.begin(done, watched);
                                     return id.has_value();
@@ -125,9 +126,9 @@ class client::impl final : public loop_source,
             ? 0
             : static_cast<std::uint64_t>(std::max<std::int64_t>(timeout.count(), 1));
     auto sent = core_.send(fields, argument, when);
-    if (!sent && sent.error().code == errc::full && wait_for_room) {
+    if (!sent && sent.error().code == errc::full && options.wait_for_room) {
       // The ring is full: reading answers is what makes room.
-      auto room = drive_until(after(timeout), [&] {
+      auto room = drive_until(after(timeout), options.stop, [&] {
         if (!calls_.holds(*id)) return true;  // cancelled meanwhile: `sent` is still `full`
         sent = core_.send(fields, argument);
         return sent || sent.error().code != errc::full;
@@ -148,7 +149,7 @@ class client::impl final : public loop_source,
                                                 Prepare&& prepare) {
     const auto timeout = options.timeout.value_or(options_.timeout);
     const auto deadline = after(timeout);
-    auto id = start(fields, argument, std::move(done), deadline, timeout, options.wait_for_room,
+    auto id = start(fields, argument, std::move(done), deadline, timeout, options,
                     session_core::notice::now, prepare);
     if (id) {
       loop_->due(deadline);
@@ -183,9 +184,8 @@ class client::impl final : public loop_source,
     };
     // The waiting thread watches its own deadline, not the table: so the clock is read, and the
     // worker's sleep checked with a fence, only while the worker is at work already.
-    auto id =
-        start(fields, argument, landing{this, &me, &outcome, function}, clock::time_point::max(),
-              timeout, options.wait_for_room, session_core::notice::later);
+    auto id = start(fields, argument, landing{this, &me, &outcome, function},
+                    clock::time_point::max(), timeout, options, session_core::notice::later);
     if (!id) return std::move(id).error();
     if (options.stop.stop_possible()) [[unlikely]] {
       const std::stop_callback stopper(options.stop.token(), canceller{weak_from_this(), *id});
@@ -355,26 +355,34 @@ class client::impl final : public loop_source,
   void drive_until_arrived(follower& me, clock::time_point deadline);
   void serve_room();
 
-  // Drives, or waits while another thread does, until `ready` says so.
+  // Drives, or waits while another thread does, until `ready` says so. Errors: full, closed,
+  // timeout, cancelled.
   template <class Ready>
-  result<void> drive_until(clock::time_point deadline, Ready&& ready) {
+  result<void> drive_until(clock::time_point deadline, const stop_ref& stop, Ready&& ready) {
     if (loop_->mine()) return error{errc::full, 0, "no room, and a callback cannot wait for it"};
-    const condition there{[](void* check) { return (*static_cast<Ready*>(check))(); }, &ready};
+    struct nudger {
+      loop_core* loop;
+      void operator()() const noexcept { loop->nudge(); }
+    };
+    std::optional<std::stop_callback<nudger>> wakes;
+    if (stop.stop_possible()) wakes.emplace(stop.token(), nudger{loop_.get()});
+    bool done = false;
+    auto look = [&] { return done || (done = ready()) || stop.stop_requested(); };
+    const condition there{[](void* check) { return (*static_cast<decltype(look)*>(check))(); },
+                          &look};
     for (;;) {
       if (loop_->try_take()) {
         loop_->activate(*this);
         loop_->turn();
-        const bool done = there() || loop_->wait(deadline, true, there) == woke::condition;
+        if (!there()) (void)loop_->wait(deadline, true, there);
         loop_->leave();
-        if (done) return {};
       } else {
         follower me;
         loop_->wheel().follow(me, clock::now() + retry_pause);
-        if (there()) {
-          loop_->wheel().pass_on();
-          return {};
-        }
+        if (there()) loop_->wheel().pass_on();
       }
+      if (done) return {};
+      if (stop.stop_requested()) return error{errc::cancelled, 0, "the caller gave up"};
       if (core_.over()) return error{errc::closed, 0, "the session is over"};
       if (deadline != clock::time_point::max() && clock::now() >= deadline) {
         return error{errc::timeout, 0, "no room before the deadline"};

@@ -42,7 +42,7 @@ std::shared_ptr<stream_core> client::impl::open_stream(function_id function,
   const auto timeout = options.timeout.value_or(stream_core::no_limit);
   const auto deadline = after(timeout);
   const auto begin = [&](auto&& argument) {
-    return start(fields, argument, std::move(done), deadline, timeout, options.wait_for_room,
+    return start(fields, argument, std::move(done), deadline, timeout, options,
                  session_core::notice::now, know);
   };
   auto id = filled != nullptr ? begin(*filled) : begin(bytes);
@@ -138,7 +138,11 @@ result<void> client::impl::send_item(const record_fields& fields, std::span<cons
   };
   auto sent = attempt();
   if (sent || sent.error().code != errc::full || !wait || loop_->mine()) return sent;
-  const auto room = drive_until(after(options_.timeout), [&] {
+  const auto room = drive_until(after(options_.timeout), stop_ref(), [&] {
+    if (!calls_.holds(fields.call)) {  // cancelled, or ended by the function
+      sent = error{errc::closed, 0, "the call has ended"};
+      return true;
+    }
     sent = attempt();
     return sent || sent.error().code != errc::full;
   });

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "engine/stream/failure.h"
+#include "shm/coarse_clock.h"
 
 namespace ferry {
 
@@ -87,7 +88,7 @@ void worker_link::take(const record_fields& fields, body&& content) {
     if (deferred_.size() >= max_owed) {
       return refuse(fields.call, errc::overloaded, "the worker waits inside a function");
     }
-    return deferred_.push_back({fields, std::move(content)});
+    return deferred_.push_back({fields, std::move(content), coarse_now()});
     case record_kind::resolve: return resolve(fields, content.text());
     case record_kind::bind: return bind(fields, content.text());
     case record_kind::cancel: {
@@ -118,6 +119,11 @@ std::size_t worker_link::run_deferred() {
   for (; !deferred_.empty() && functions_.waiting_inside == 0; ++count) {
     deferred_call next = std::move(deferred_.front());
     deferred_.pop_front();
+    // Its caller has been waiting since then. Nothing left: it may still be on time, by a tick.
+    if (std::uint64_t& left = next.fields.deadline_ns; left != 0) {
+      const auto waited = static_cast<std::uint64_t>((coarse_now() - next.came).count());
+      left = left > waited ? left - waited : 1;
+    }
     invoke(next.fields, std::move(next.content));
   }
   return count;
@@ -157,7 +163,7 @@ void worker_link::resolve(const record_fields& fields, std::string_view name) {
 
 void worker_link::bind(const record_fields& fields, std::string_view name) {
   const std::uint32_t index = fields.function & ~host_number;
-  if ((fields.function & host_number) == 0 || index != bound_.size() || index >= max_bound ||
+  if ((fields.function & host_number) == 0 || index != bound_.size() || index >= max_bound_names ||
       name.size() > longest_name) {
     return core_->fail(errc::corrupt, "a number for a function that cannot be");
   }

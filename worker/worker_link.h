@@ -19,7 +19,6 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
  public:
   // Answers and calls of one host that may wait for it to read: then its calls are not read either.
   static constexpr std::size_t max_owed = 1024;
-  static constexpr std::size_t max_bound = 4096;      // names that a host may give numbers
   static constexpr std::size_t longest_name = 4096;   // of a function: no more is copied
   static constexpr std::size_t poll_batch = 64;       // calls between two looks at anything else
   static constexpr std::size_t max_sent_text = 1024;  // of an error: a longer one says no more
@@ -119,6 +118,7 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   struct deferred_call {
     record_fields fields;
     body content;
+    clock::time_point came;
   };
   std::deque<deferred_call> deferred_;  // came while a function waited on the serving thread
 

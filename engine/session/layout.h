@@ -66,6 +66,9 @@ constexpr control_layout lay_out_control(std::uint64_t ring_bytes, std::uint64_t
   return {returns_offset, ring_offset, (ring_offset + ring_bytes + page - 1) & ~(page - 1)};
 }
 
+// A host may give numbers to that many names of functions; one more is corrupt.
+inline constexpr std::uint32_t max_bound_names = 4096;
+
 enum class packet_kind : std::uint32_t {
   hello = 1,    // first packet of either side; one descriptor: the control segment
   reject = 2,   // reject_packet and text: why the sender closes

@@ -10,6 +10,7 @@ namespace {
 inline const method<int(int)> on_lane{"on_lane"};
 inline const method<int(int)> limited{"limited"};
 inline const method<int()> plain{"plain"};
+inline const method<int(int)> echo{"echo"};
 inline const method<streamed<int>(int)> count{"count"};
 inline const method<streamed<int>(streamed<int>)> twice{"twice"};
 
@@ -242,6 +243,45 @@ TEST(call_life, a_registration_that_comes_late_does_not_outlive_the_worker) {
     std::jthread([&] { w.function(plain, [] { return 1; }); }).join();
   }
   EXPECT_TRUE(loop->run_once());
+}
+
+TEST(call_life, a_callback_of_any_type_is_made_for_the_result_of_the_method_alone) {
+  worker w;
+  w.function(echo, [](int value) { return value; });
+  client host = attach_to(w);
+  int sum = 0;
+  const auto add = [&](auto&& result) { sum += *result; };  // no such sum of bytes
+  ASSERT_TRUE(host.call_async(echo, call_options{}, add, 3));
+  ASSERT_TRUE(host.call_async(echo, add, 4));
+  EXPECT_TRUE(turn_until(w, host, [&] { return sum == 7; }));
+}
+
+TEST(call_life, the_deadline_of_a_call_runs_while_its_worker_waits_inside_another) {
+  const method<int(streamed<int>)> inside{"inside"};
+  const method<long()> left_ms{"left_ms"};
+  worker w;
+  w.function(inside, [](stream<int>& in) {
+    const auto item = in.read();  // nothing else runs on the serving thread meanwhile
+    return item && *item ? **item : -1;
+  });
+  w.function(left_ms, [](context& call) -> long {
+    const auto left = call.deadline().value() - std::chrono::steady_clock::now();
+    return std::chrono::duration_cast<std::chrono::milliseconds>(left).count();
+  });
+  client host = attach_to(w);
+  const serving_thread serving(w);
+  auto holding = host.upload(inside);
+  ASSERT_TRUE(host.ping());  // it is inside by now
+  long left = 0;
+  ASSERT_TRUE(
+      host.call_async(left_ms, {.timeout = generous}, [&](auto&& r) { left = r.value_or(-1); }));
+  const auto waited = 500ms;
+  std::this_thread::sleep_for(waited);
+  ASSERT_TRUE(holding.write(1));
+  EXPECT_EQ(holding.finish().value_or(0), 1);
+  while (host.stats().calls_in_flight != 0) ASSERT_TRUE(host.run_once(generous));
+  EXPECT_GT(left, 0);
+  EXPECT_LE(left, (generous - waited + 50ms) / 1ms);
 }
 
 }  // namespace

@@ -71,5 +71,59 @@ TEST(call_room, a_callback_may_use_a_new_name_while_another_call_waits_to_tell_i
   EXPECT_EQ(inside, 0);
 }
 
+TEST(call_room, who_waits_for_it_may_be_told_to_stop) {
+  for (const bool by_name : {false, true}) {
+    full_ring full;  // and nobody serves the worker
+    std::stop_source stop;
+    std::thread later([&] {
+      std::this_thread::sleep_for(50ms);
+      stop.request_stop();
+    });
+    call_options options{.timeout = std::chrono::nanoseconds::max(), .stop = stop};
+    const auto outcome = full.host.call(by_name ? fresh : known, options, 1);
+    later.join();
+    EXPECT_EQ(code_of(outcome), errc::cancelled);
+    EXPECT_FALSE(!outcome && outcome.error().maybe_executed);
+  }
+}
+
+TEST(call_room, who_waits_for_a_place_among_the_calls_may_be_told_to_stop) {
+  worker w;
+  full_ring::add(w);
+  client_options options;
+  options.max_calls = 1;
+  client host = attach_to(w, options);
+  ASSERT_TRUE(host.call_async(
+      known, [](auto&&) {}, 1));
+  std::stop_source stop;
+  std::thread later([&] {
+    std::this_thread::sleep_for(50ms);
+    stop.request_stop();
+  });
+  const auto outcome =
+      host.call(known, {.timeout = std::chrono::nanoseconds::max(), .stop = stop}, 1);
+  later.join();
+  EXPECT_EQ(code_of(outcome), errc::cancelled);
+}
+
+TEST(call_room, names_beyond_the_limit_are_refused_and_the_session_goes_on) {
+  worker w;
+  full_ring::add(w);
+  client host = attach_to(w);
+  const serving_thread serving(w);
+  bool refused = false;
+  for (int i = 0; i < 5000 && !refused; ++i) {
+    const std::string name = "name " + std::to_string(i);
+    auto items = host.server_stream(name, std::span<const std::byte>());
+    const auto first = items.read();
+    ASSERT_FALSE(first);
+    refused = first.error().code == errc::overloaded;
+    ASSERT_TRUE(refused || first.error().code == errc::function_not_found);
+  }
+  EXPECT_TRUE(refused);
+  EXPECT_TRUE(host.connected());
+  EXPECT_EQ(host.invoke<int>("known", 3).value_or(0), 3);
+}
+
 }  // namespace
 }  // namespace ferry
