@@ -32,7 +32,7 @@ std::size_t client::impl::turn() {
   const std::uint64_t before = ended();
   const std::size_t came = poll();
   core_.collect_returns();
-  if (owed_.any() || room_wanted_.load(std::memory_order_relaxed)) [[unlikely]]
+  if (room_.wanted()) [[unlikely]]
     serve_room();
   if (calls_.next_deadline() != clock::time_point::max()) expire(coarse_now());
   if (core_.over() && !finished_) {
@@ -142,9 +142,7 @@ void client::impl::drive_until_arrived(follower& me, clock::time_point deadline)
       continue;
     }
     const woke how = loop_->wait(deadline);
-    if (loop_->has_posts() || owed_.any() || room_wanted_.load(std::memory_order_relaxed)) {
-      loop_->turn();
-    }
+    if (loop_->has_posts() || room_.wanted()) loop_->turn();
     if (how == woke::timeout) {
       const auto now = clock::now();
       loop_->serve_due(now);

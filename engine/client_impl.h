@@ -14,10 +14,10 @@
 #include "engine/call_table.h"
 #include "engine/client.h"
 #include "engine/loop/loop_core.h"
-#include "engine/session/owed.h"
 #include "engine/session/session.h"
 #include "engine/spin_lock.h"
 #include "engine/stream/failure.h"
+#include "engine/stream/room_desk.h"
 #include "engine/stream/stream_core.h"
 #include "shm/coarse_clock.h"
 
@@ -353,7 +353,7 @@ class client::impl final : public loop_source,
   void finish();
   void end_all();
   void drive_until_arrived(follower& me, clock::time_point deadline);
-  void serve_room();
+  void serve_room() { room_.serve(*session_, *loop_, *this); }
 
   // Drives, or waits while another thread does, until `ready` says so. Errors: full, closed,
   // timeout, cancelled.
@@ -400,16 +400,12 @@ class client::impl final : public loop_source,
   std::atomic<std::uint32_t> crowd_looks_{most_crowd_looks};
   std::uint32_t turns_ = 0;
   bool finished_ = false;
-  owed_records owed_;
+  room_desk room_;
   std::uint64_t pings_ = 0;
 
   spin_lock streams_lock_;
   std::unordered_map<std::uint64_t, std::shared_ptr<stream_core>> streams_;
   std::shared_ptr<stream_core> last_stream_;  // of the item before: the driver's, mostly a hit
-
-  std::mutex room_mutex_;
-  std::vector<stream_waiter> room_waiters_;
-  std::atomic<bool> room_wanted_{false};
 
   std::shared_mutex names_mutex_;
   std::unordered_map<std::string, function_id, name_hash, std::equal_to<>> names_;

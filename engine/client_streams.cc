@@ -101,28 +101,14 @@ void client::impl::forget_stream(std::uint64_t call) {
 // --- stream_host --------------------------------------------------------------------------------
 
 void client::impl::send_small(const record_fields& fields) {
-  if (!owed_.any()) {
+  if (!room_.owes()) {
     const auto sent = core_.send(fields);
     if (sent || sent.error().code != errc::full) return;
   }
-  owed_.add(fields);
+  room_.owe(fields);
   loop_->post([weak = weak_from_this()] {
     if (const auto self = weak.lock()) self->serve_room();
   });
-}
-
-void client::impl::serve_room() {
-  const bool all_sent = owed_.flush(core_);
-  std::vector<stream_waiter> woken;
-  if (room_wanted_.load(std::memory_order_relaxed) && core_.has_room()) {
-    const std::lock_guard guard(room_mutex_);
-    woken.swap(room_waiters_);
-    room_wanted_.store(false, std::memory_order_relaxed);
-  }
-  const bool wants = !all_sent || room_wanted_.load(std::memory_order_relaxed);
-  session_->want_room(wants);
-  if (wants) loop_->activate(*this);  // asleep, it has not told the worker that room is news
-  for (const stream_waiter& each : woken) each.run();
 }
 
 result<void> client::impl::send_item(const record_fields& fields, std::span<const std::byte> bytes,
@@ -160,19 +146,12 @@ void client::impl::give_up(std::uint64_t call, errc code) {
 }
 
 void client::impl::when_room(stream_waiter who) {
-  {
-    const std::lock_guard guard(room_mutex_);
-    room_waiters_.push_back(who);
-    room_wanted_.store(true, std::memory_order_relaxed);
-  }
+  room_.wait(who);
   loop_->post([weak = weak_from_this()] {
     if (const auto self = weak.lock()) self->serve_room();
   });
 }
 
-void client::impl::forget_room(void* context) {
-  const std::lock_guard guard(room_mutex_);
-  std::erase_if(room_waiters_, [&](const stream_waiter& each) { return each.context == context; });
-}
+void client::impl::forget_room(void* context) { room_.forget(context); }
 
 }  // namespace ferry

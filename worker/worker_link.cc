@@ -39,13 +39,13 @@ void worker_link::drop() {
 // --- a turn -------------------------------------------------------------------------------------
 
 std::size_t worker_link::turn() {
-  if (owed_.any() || room_wanted_.load(std::memory_order_relaxed)) [[unlikely]]
+  if (room_.wanted()) [[unlikely]]
     serve_room();
   if (any_buried_.load(std::memory_order_relaxed)) [[unlikely]]
     clear_buried();
   if (functions_.waiting_inside == 0) functions_.forget_replaced();
   std::size_t done = functions_.waiting_inside == 0 && !deferred_.empty() ? run_deferred() : 0;
-  stuck_ = owed_.count() >= max_owed;
+  stuck_ = room_.owed() >= max_owed;
   if (!stuck_) {
     done += session_->poll(
         [this](const record_fields& fields, body&& content) { take(fields, std::move(content)); },
@@ -414,7 +414,7 @@ result<void> worker_link::owe(const record_fields& fields, std::span<const std::
 result<void> worker_link::owe(const record_fields& fields, loan& filled) {
   // Nobody may be reading the session just now, so look for its end ourselves.
   if (core_->peer_hung_up()) return error{errc::closed, 0, "the caller is gone"};
-  owed_.add(fields, std::move(filled));
+  room_.owe(fields, std::move(filled));
   if (loop_->mine()) {
     session_->want_room(true);
     loop_->activate(*this);
@@ -428,26 +428,8 @@ void worker_link::send_small(const record_fields& fields) {
   (void)answer(fields, std::span<const std::byte>());
 }
 
-void worker_link::serve_room() {
-  const bool all_sent = owed_.flush(*core_);
-  std::vector<stream_waiter> woken;
-  if (room_wanted_.load(std::memory_order_relaxed) && core_->has_room()) {
-    const std::lock_guard guard(room_mutex_);
-    woken.swap(room_waiters_);
-    room_wanted_.store(false, std::memory_order_relaxed);
-  }
-  const bool wants = !all_sent || room_wanted_.load(std::memory_order_relaxed);
-  session_->want_room(wants);
-  if (wants) loop_->activate(*this);  // asleep, it has not told the host that room is news
-  for (const stream_waiter& each : woken) each.run();
-}
-
 void worker_link::when_room(stream_waiter who) {
-  {
-    const std::lock_guard guard(room_mutex_);
-    room_waiters_.push_back(who);
-    room_wanted_.store(true, std::memory_order_relaxed);
-  }
+  room_.wait(who);
   serve_room_soon();
 }
 
@@ -458,9 +440,6 @@ void worker_link::serve_room_soon() {
   });
 }
 
-void worker_link::forget_room(void* context) {
-  const std::lock_guard guard(room_mutex_);
-  std::erase_if(room_waiters_, [&](const stream_waiter& each) { return each.context == context; });
-}
+void worker_link::forget_room(void* context) { room_.forget(context); }
 
 }  // namespace ferry

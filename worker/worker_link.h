@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "engine/loop/loop_core.h"
-#include "engine/session/owed.h"
 #include "engine/session/session.h"
+#include "engine/stream/room_desk.h"
 #include "worker/call_state.h"
 #include "worker/registry.h"
 
@@ -100,7 +100,7 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   void refuse(std::uint64_t call, errc code, std::string_view text);
   void land_in_stream(const record_fields& fields, body&& content);
   std::shared_ptr<call_state> state_of(std::uint64_t call);
-  void serve_room();
+  void serve_room() { room_.serve(*session_, *loop_, *this); }
   void serve_room_soon();  // on the thread that serves
   std::size_t run_deferred();
   void clear_buried();
@@ -122,15 +122,12 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   };
   std::deque<deferred_call> deferred_;  // came while a function waited on the serving thread
 
-  owed_records owed_;
+  room_desk room_;
   std::mutex states_mutex_;
   std::unordered_map<std::uint64_t, std::shared_ptr<call_state>> states_;
   std::shared_ptr<call_state> last_;                 // whose stream the record before belonged to
   std::vector<std::unique_ptr<call_watch>> buried_;  // guarded by states_mutex_
   std::atomic<bool> any_buried_{false};
-  std::mutex room_mutex_;
-  std::vector<stream_waiter> room_waiters_;
-  std::atomic<bool> room_wanted_{false};
 };
 
 }  // namespace ferry

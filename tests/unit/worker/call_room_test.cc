@@ -125,5 +125,39 @@ TEST(call_room, names_beyond_the_limit_are_refused_and_the_session_goes_on) {
   EXPECT_EQ(host.invoke<int>("known", 3).value_or(0), 3);
 }
 
+TEST(call_room, who_gets_it_first_may_end_another_who_waits_too) {
+  const method<int(streamed<int>)> sum{"sum"};
+  worker w;
+  w.function(known, [](int value) { return value; });
+  w.function(sum, [](stream<int>& in) -> task<int> {
+    int total = 0;
+    for (auto item = co_await in.next(); item && *item; item = co_await in.next()) total += **item;
+    co_return total;
+  });
+  client host = attach_to(w, small_ring());
+  auto first = host.upload(sum), second = host.upload(sum);
+  call_options at_once;
+  at_once.wait_for_room = false;
+  while (host.call_async(
+      known, at_once, [](auto&&) {}, 1)) {
+  }
+  spawned rival;
+  int sent = 0;
+  const auto send = [](ferry::upload<int, int>& to, spawned* ends, int& count) -> task<> {
+    const auto done = co_await to.send(1);
+    if (ends != nullptr) *ends = {};
+    count += done ? 1 : 0;
+  };
+  spawned one;
+  host.loop().post([&] {
+    one = start(send(first, &rival, sent));
+    rival = start(send(second, nullptr, sent));
+  });
+  (void)host.run_once();  // now both wait
+  ASSERT_EQ(sent, 0);
+  EXPECT_TRUE(turn_until(w, host, [&] { return sent != 0 && host.stats().calls_in_flight == 2; }));
+  EXPECT_EQ(sent, 1);
+}
+
 }  // namespace
 }  // namespace ferry

@@ -1,0 +1,74 @@
+// What one side of a session still has to say, and who waits to say more, while the peer's ring is
+// full.
+// Threads   wanted, owe, wait, forget: any. serve: the thread that drives.
+// Lifetime  a member of the source of the loop that owns the session.
+#pragma once
+#include <atomic>
+#include <deque>
+#include <mutex>
+
+#include "engine/loop/loop_core.h"
+#include "engine/session/owed.h"
+#include "engine/session/session.h"
+#include "engine/stream/waiter.h"
+
+namespace ferry {
+
+class room_desk {
+ public:
+  // A hint, for each turn of the loop.
+  bool wanted() const noexcept {
+    return owed_.any() || waited_for_.load(std::memory_order_relaxed);
+  }
+  bool owes() const noexcept { return owed_.any(); }
+  std::size_t owed() const noexcept { return owed_.count(); }
+
+  // To be sent, in order, as soon as there is room.
+  void owe(const record_fields& fields, loan content = {}) {
+    owed_.add(fields, std::move(content));
+  }
+  // Runs `who` once, when there is room again.
+  void wait(stream_waiter who) {
+    const std::lock_guard guard(mutex_);
+    waiting_.push_back(who);
+    waited_for_.store(true, std::memory_order_relaxed);
+  }
+  void forget(void* context) {
+    const std::lock_guard guard(mutex_);
+    const auto is_his = [&](const stream_waiter& each) { return each.context == context; };
+    std::erase_if(waiting_, is_his);
+    std::erase_if(due_, is_his);
+  }
+
+  void serve(session& to, loop_core& loop, loop_source& self) {
+    const bool all_sent = owed_.flush(to.core());
+    if (waited_for_.load(std::memory_order_relaxed) && to.core().has_room()) {
+      const std::lock_guard guard(mutex_);
+      due_.insert(due_.end(), waiting_.begin(), waiting_.end());
+      waiting_.clear();
+      waited_for_.store(false, std::memory_order_relaxed);
+    }
+    const bool wants = !all_sent || waited_for_.load(std::memory_order_relaxed);
+    to.want_room(wants);
+    if (wants) loop.activate(self);  // asleep, it has not told the peer that room is news
+    // One may end another, whose wait is forgotten then.
+    while (const stream_waiter next = take_due()) next.run();
+  }
+
+ private:
+  stream_waiter take_due() {
+    const std::lock_guard guard(mutex_);
+    if (due_.empty()) return {};
+    const stream_waiter first = due_.front();
+    due_.pop_front();
+    return first;
+  }
+
+  owed_records owed_;
+  std::mutex mutex_;
+  std::deque<stream_waiter> waiting_;
+  std::deque<stream_waiter> due_;  // there is room for them: being run
+  std::atomic<bool> waited_for_{false};
+};
+
+}  // namespace ferry
