@@ -259,7 +259,7 @@ const char* client::reactor_name() const noexcept { return impl_->loop_->reactor
 void client::trim() { impl_->core_.trim(true); }
 loop client::loop() const { return ferry::loop(impl_->loop_); }
 
-client_holdings client::holdings() const { return impl_->holdings(); }
+session_holdings client::holdings() const { return impl_->holdings(); }
 
 client_stats client::stats() const {
   client_stats out{};

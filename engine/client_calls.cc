@@ -284,7 +284,7 @@ result<std::chrono::nanoseconds, call_error> client::impl::ping(const call_optio
   return std::chrono::nanoseconds(clock::now() - began);
 }
 
-client_holdings client::impl::holdings() {
+session_holdings client::impl::holdings() {
   std::unordered_map<std::uint32_t, std::string> names;
   {
     const std::shared_lock guard(names_mutex_);
@@ -292,7 +292,7 @@ client_holdings client::impl::holdings() {
       for (const auto& [name, number] : *known) names.emplace(number.value, name);
     }
   }
-  client_holdings out;
+  session_holdings out;
   const auto now = clock::now();
   const auto age = [&](clock::time_point began) {
     return began == clock::time_point() || began > now ? std::chrono::nanoseconds(0) : now - began;

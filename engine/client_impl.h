@@ -216,7 +216,7 @@ class client::impl final : public loop_source,
                                            ferry::loan* filled, std::uint8_t flags,
                                            const call_options& options);
 
-  client_holdings holdings();
+  session_holdings holdings();
   std::uint32_t streams_open() {
     const std::lock_guard guard(streams_lock_);
     return static_cast<std::uint32_t>(streams_.size());

@@ -1,5 +1,6 @@
 #include "worker/call_state.h"
 
+#include "shm/coarse_clock.h"
 #include "worker/worker_link.h"
 
 namespace ferry {
@@ -9,7 +10,7 @@ constexpr auto backstop = std::chrono::milliseconds(30);  // a caller that lives
 
 call_state::call_state(std::shared_ptr<worker_link> session, std::uint64_t call,
                        std::shared_ptr<const handler> function)
-    : link_(std::move(session)), call_(call), function_(std::move(function)) {}
+    : link_(std::move(session)), call_(call), came_(coarse_now()), function_(std::move(function)) {}
 
 call_state::~call_state() = default;
 

@@ -35,6 +35,7 @@ class call_state final : public stream_host, public std::enable_shared_from_this
 
   std::uint64_t id() const noexcept { return call_; }
   const handler& function() const noexcept { return *function_; }
+  clock::time_point came() const noexcept { return came_; }  // as exact as a scheduler tick
   bool ended() const noexcept { return ended_.load(std::memory_order_acquire); }
   std::stop_token stop_token() const { return stop_.get_token(); }
   const std::shared_ptr<worker_link>& link() const noexcept { return link_; }
@@ -73,6 +74,7 @@ class call_state final : public stream_host, public std::enable_shared_from_this
 
   std::shared_ptr<worker_link> link_;
   const std::uint64_t call_;
+  const clock::time_point came_;
   std::shared_ptr<const handler> function_;
   std::stop_source stop_;
   std::atomic<bool> ended_{false};

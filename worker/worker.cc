@@ -127,6 +127,16 @@ class worker::impl {
     return why;
   }
 
+  std::vector<host_holdings> holdings() {
+    std::vector<host_holdings> out;
+    if (!loop_) return out;
+    const wheel_guard wheel(*loop_);
+    for (const auto& link : links_) {
+      if (!link->over()) out.push_back({link->holdings(), link->core().peer_pid()});
+    }
+    return out;
+  }
+
   result<void, call_error> make_loop() {
     if (loop_) return {};
     auto own = loop_core::create(options_.reactor);
@@ -186,6 +196,7 @@ int worker::fd() {
 const char* worker::reactor_name() const noexcept {
   return impl_->loop_ ? impl_->loop_->reactor_name() : "none";
 }
+std::vector<host_holdings> worker::holdings() { return impl_->holdings(); }
 loop worker::loop() {
   const auto made = impl_->make_loop();
   FERRY_CHECK(made);

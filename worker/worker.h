@@ -24,6 +24,7 @@
 #include <string>
 #include <string_view>
 
+#include "engine/holdings.h"
 #include "engine/loop/loop.h"
 #include "engine/session/options.h"
 #include "shm/unique_fd.h"
@@ -39,6 +40,11 @@ struct worker_options : session_options {
   worker_options(session_options session) : session_options(std::move(session)) {}
   std::uint32_t max_calls = 65536;  // of one host at once, of those that do not end on the spot
   std::optional<ferry::loop> loop;  // that serves, with others; unset: one of its own
+};
+
+// What one host has this worker hold.
+struct host_holdings : session_holdings {
+  std::uint32_t pid = 0;  // as the host says
 };
 
 class worker {
@@ -86,6 +92,9 @@ class worker {
   result<std::size_t, call_error> run_once(std::chrono::nanoseconds timeout = {});
   int fd();
   const char* reactor_name() const noexcept;
+  // Of each host: the calls that have begun or wait, but not one that ends on the spot, and the
+  // bodies that were not given back. Any thread, once a session is open; waits for a plain function that runs just now.
+  std::vector<host_holdings> holdings();
   ferry::loop loop();  // that serves: for posts and timers, e.g. co_await w.loop().sleep_for(1s)
 
  private:

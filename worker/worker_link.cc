@@ -355,6 +355,28 @@ std::shared_ptr<call_state> worker_link::state_of(std::uint64_t call) {
   return found == states_.end() ? nullptr : found->second;
 }
 
+session_holdings worker_link::holdings() {
+  std::vector<std::shared_ptr<call_state>> calls;
+  {
+    const std::lock_guard guard(states_mutex_);
+    calls.reserve(states_.size());
+    for (const auto& [id, call] : states_) calls.push_back(call);
+  }
+  session_holdings out;
+  const auto now = clock::now();
+  const auto age = [&](clock::time_point since) {
+    return std::max(now - since, clock::duration::zero());
+  };
+  for (const auto& each : calls) {
+    out.calls.push_back({each->function().name, age(each->came()),
+                         each->stream ? each->stream->in.waiting() : 0u, each->stream.has_value()});
+  }
+  for (const auto& each : core_->lent().holdings()) {
+    out.bodies.push_back({each.size_bytes, age(each.since)});
+  }
+  return out;
+}
+
 void worker_link::land_in_stream(const record_fields& fields, body&& content) {
   if (!last_ || last_->id() != fields.call) last_ = state_of(fields.call);
   if (!last_ || !last_->stream) return last_.reset();  // it has ended here

@@ -7,6 +7,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "engine/holdings.h"
 #include "engine/loop/loop_core.h"
 #include "engine/session/session.h"
 #include "engine/stream/room_desk.h"
@@ -55,6 +56,7 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   // Runs the loop from inside a function on the thread that serves, until `me` has arrived or the
   // deadline has passed. Calls that come meanwhile wait.
   bool pump(follower* me, std::chrono::steady_clock::time_point deadline);
+  session_holdings holdings();
   void run_coroutine(const std::shared_ptr<call_state>& call, task<> work);
 
   // --- loop_source ------------------------------------------------------------------------------

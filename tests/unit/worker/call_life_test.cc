@@ -1,4 +1,6 @@
 // What calls leave behind at a worker: nothing, however they end.
+#include <unistd.h>
+
 #include <atomic>
 
 #include "engine/coro/manual_event.h"
@@ -282,6 +284,48 @@ TEST(call_life, the_deadline_of_a_call_runs_while_its_worker_waits_inside_anothe
   while (host.stats().calls_in_flight != 0) ASSERT_TRUE(host.run_once(generous));
   EXPECT_GT(left, 0);
   EXPECT_LE(left, (generous - waited + 50ms) / 1ms);
+}
+
+TEST(call_life, a_worker_tells_which_host_has_it_hold_what_and_since_when) {
+  const method<body(std::span<const std::byte>)> large{"large"};
+  manual_event gate;
+  worker w;
+  w.function(limited, [&](int value) -> task<int> {
+    co_await gate;
+    co_return value;
+  });
+  w.raw("large", [](context& call, body) {
+    auto answer = call.borrow(100'000);
+    ASSERT_TRUE(answer);
+    EXPECT_TRUE(call.reply(std::move(*answer)));
+  });
+  EXPECT_TRUE(w.holdings().empty());
+  client first = attach_to(w), second = attach_to(w);
+  int ended = 0;
+  const auto note = [&](auto&&) { ++ended; };
+  ASSERT_TRUE(first.call_async(limited, note, 1));
+  body kept;
+  ASSERT_TRUE(second.call_async(
+      large, [&](auto&& r) { kept = std::move(*r); }, std::span<const std::byte>()));
+  ASSERT_TRUE(turn_until(w, second, [&] { return kept.size() != 0; }));
+  std::this_thread::sleep_for(30ms);
+  const auto held = w.holdings();
+  ASSERT_EQ(held.size(), 2u);
+  ASSERT_EQ(held[0].calls.size(), 1u);
+  EXPECT_EQ(held[0].calls[0].function, "limited");
+  EXPECT_FALSE(held[0].calls[0].stream);
+  EXPECT_GE(held[0].calls[0].age, 20ms);
+  EXPECT_EQ(held[0].bodies.size(), 0u);
+  EXPECT_EQ(held[0].pid, static_cast<std::uint32_t>(::getpid()));
+  EXPECT_EQ(held[1].calls.size(), 0u);
+  ASSERT_EQ(held[1].bodies.size(), 1u);
+  EXPECT_GE(held[1].bodies[0].size_bytes, 100'000u);
+  kept = {};
+  w.loop().post([&] { gate.set(); });
+  EXPECT_TRUE(turn_until(w, first, [&] {
+    (void)second.run_once();
+    return ended == 1 && w.holdings()[1].bodies.empty() && w.holdings()[0].calls.empty();
+  }));
 }
 
 }  // namespace
