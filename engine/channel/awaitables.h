@@ -75,12 +75,20 @@ class channel::sending : public detail::channel_awaiter<send_result> {
 class channel::receiving : public detail::channel_awaiter<message_result> {
  public:
   explicit receiving(channel& over) : over_(over) {}
+  bool await_ready() {  // what is there does not suspend
+    ready_ = over_.try_receive();
+    return ready_.has_value();
+  }
+  message_result await_resume() {
+    return ready_ ? std::move(*ready_) : channel_awaiter::await_resume();
+  }
   bool await_suspend(std::coroutine_handle<> waiting) {
     return suspend(waiting, [this](auto done) { return over_.receive_async(std::move(done)); });
   }
 
  private:
   channel& over_;
+  std::optional<message_result> ready_;
 };
 
 class channel::asking : public detail::channel_awaiter<message_result> {

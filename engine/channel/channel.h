@@ -74,6 +74,8 @@ class channel {
   // --- receiving ------------------------------------------------------------------------------
   // The next message that is no answer to a request of ours. Any number may wait.
   virtual message_result receive(std::chrono::nanoseconds timeout = no_limit) = 0;
+  // The same without waiting; nullopt: nothing there.
+  virtual std::optional<message_result> try_receive() = 0;
   // An error: not started. The callback gets one message, or why there will be none.
   virtual send_result receive_async(on_answer next) = 0;
   class receiving;

@@ -38,6 +38,10 @@ result<void, channel_error> connect_channel_async(const channel_target& where,
 // `accepts`: this side waits for the other's hello.
 channel_result adopt_channel(unique_fd socket, bool accepts, const runtime_instance_id& instance,
                              channel_options options = {});
+// The same without waiting: `done` runs on the thread that drives.
+result<void, channel_error> adopt_channel_async(unique_fd socket, bool accepts,
+                                                const runtime_instance_id& instance,
+                                                channel_options options, on_channel done);
 // Both ends in this process, connected. Bodies change owner, nothing is copied.
 result<std::pair<channel_ptr, channel_ptr>, channel_error> memory_channel_pair(
     const runtime_instance_id& instance, const channel_options& first,

@@ -197,6 +197,7 @@ std::size_t loop_core::turn() {
   if (gone) std::erase(active_, nullptr);
   if (timers_.next() != clock::time_point::max())
     done += timers_.run_due(coarse_now(), timers_at_once);
+  reactor_->flush();  // what the sources began to write, all in one submission
   return done;
 }
 
