@@ -1,12 +1,24 @@
 #include "engine/call_table.h"
 
+#include <sys/mman.h>
+
+#include <new>
+
 namespace ferry {
 
 call_table::call_table(std::uint32_t capacity)
-    : capacity_(capacity),
-      slots_(new slot[capacity]),
-      earliest_(clock::time_point::max().time_since_epoch().count()) {
+    : capacity_(capacity), earliest_(clock::time_point::max().time_since_epoch().count()) {
   FERRY_CHECK(capacity > 0 && capacity < (1u << index_bits));
+  void* const pages = ::mmap(nullptr, capacity * sizeof(slot), PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (pages == MAP_FAILED) throw std::bad_alloc();
+  slots_ = static_cast<slot*>(pages);
+}
+
+call_table::~call_table() {
+  const std::uint32_t used = high_water_.load(std::memory_order_acquire);
+  for (std::uint32_t index = 0; index < used; ++index) std::destroy_at(&slots_[index]);
+  ::munmap(slots_, capacity_ * sizeof(slot));
 }
 
 std::optional<std::uint32_t> call_table::take_slot() noexcept {

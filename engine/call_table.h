@@ -19,6 +19,9 @@ class call_table {
   using clock = std::chrono::steady_clock;
 
   explicit call_table(std::uint32_t capacity);
+  ~call_table();
+  call_table(const call_table&) = delete;
+  call_table& operator=(const call_table&) = delete;
 
   // Enters a call and moves its completion in; nullopt, with `done` untouched, when `capacity`
   // calls are in flight.
@@ -47,7 +50,14 @@ class call_table {
     return true;
   }
 
-  // Ends every call whose deadline has passed, or every call; hands each completion to `each`.
+  // Whether the call is in flight; it may end in the next instant.
+  bool holds(std::uint64_t id) const noexcept {
+    const std::uint64_t index = id & ((1u << index_bits) - 1);
+    return id != 0 && index < high_water_.load(std::memory_order_acquire) &&
+           slots_[index].id.load(std::memory_order_relaxed) == id;
+  }
+
+  // Ends every call whose deadline has passed, or every call; hands each to `each(id, completion&)`.
   template <class Each>
   void end_expired(clock::time_point now, Each&& each) {
     sweep(&now, each);
@@ -94,12 +104,13 @@ class call_table {
         note_deadline(deadline);
         continue;
       }
-      end(id, each);
+      end(id, [&](completion& done) { each(id, done); });
     }
   }
 
   std::uint32_t capacity_;
-  std::unique_ptr<slot[]> slots_;
+  // Fresh pages of zeros, which are unused slots: those that calls never reach stay untouched.
+  slot* slots_;
   std::atomic<std::uint32_t> high_water_{0};  // slots ever used
   // Free slots, last used first: index + 1 in the low half, a counter against ABA in the high half.
   alignas(pad_bytes) std::atomic<std::uint64_t> free_{0};

@@ -3,6 +3,79 @@
 #include "engine/client_impl.h"
 
 namespace ferry {
+namespace {
+
+record_fields call_of(function_id function, std::uint8_t flags = 0) {
+  record_fields fields;
+  fields.flags = flags;
+  fields.kind = record_kind::call;
+  fields.function = function.value;
+  return fields;
+}
+
+}  // namespace
+
+// One call that a coroutine awaits. Destroyed while it waits, it cancels.
+class client::operation {
+ public:
+  operation(impl& client, function_id function, std::span<const std::byte> bytes,
+            ferry::loan* filled, std::uint8_t flags, const call_options& options) noexcept
+      : impl_(client),
+        function_(function),
+        bytes_(bytes),
+        filled_(filled),
+        flags_(flags),
+        options_(options) {}
+  operation(const operation&) = delete;
+  operation& operator=(const operation&) = delete;
+  ~operation() {
+    if (call_ != 0) impl_.abandon(call_, errc::cancelled);
+  }
+
+  bool await_ready() {
+    if (!options_.stop.stop_requested()) return false;
+    outcome_.emplace(impl::cancelled(false));
+    return true;
+  }
+  bool await_suspend(std::coroutine_handle<> waiting) {
+    completion done([this, waiting](const record_fields*, body&& content, call_error* why) {
+      if (why != nullptr) {
+        outcome_.emplace(std::move(*why));
+      } else {
+        outcome_.emplace(std::move(content));
+      }
+      call_ = 0;
+      waiting.resume();
+    });
+    // Before it is sent: from then on the driver may end it, and us.
+    const auto begun = [this](std::uint64_t call) {
+      call_ = call;
+      if (options_.stop.stop_possible()) {
+        stop_.emplace(options_.stop, impl::canceller{impl_.weak_from_this(), call});
+      }
+    };
+    auto started = filled_ != nullptr ? impl_.start_async(call_of(function_, flags_), *filled_,
+                                                          std::move(done), options_, begun)
+                                      : impl_.start_async(call_of(function_, flags_), bytes_,
+                                                          std::move(done), options_, begun);
+    if (started) return true;
+    call_ = 0;
+    outcome_.emplace(std::move(started).error());
+    return false;
+  }
+  call_result await_resume() { return std::move(*outcome_); }
+
+ private:
+  impl& impl_;
+  function_id function_;
+  std::span<const std::byte> bytes_;
+  ferry::loan* filled_;
+  std::uint8_t flags_;
+  const call_options& options_;
+  std::uint64_t call_ = 0;  // in flight
+  std::optional<call_result> outcome_;
+  std::optional<std::stop_callback<impl::canceller>> stop_;
+};
 
 client::client(std::shared_ptr<impl> state) noexcept : impl_(std::move(state)) {}
 client::client(client&&) noexcept = default;
@@ -17,6 +90,11 @@ client::~client() {
 result<client, call_error> client::attach(unique_fd socket, client_options options) {
   if (options.max_calls == 0 || options.max_calls > 65535) {
     return call_error{errc::bad_argument, "max_calls must be between 1 and 65535", false};
+  }
+  if (options.timeout <= options.timeout.zero() ||
+      options.idle_timeout <= options.idle_timeout.zero()) {
+    return call_error{errc::bad_argument,
+                      "timeout and idle_timeout must be above 0; max() means none", false};
   }
   auto loop = options.loop ? options.loop->core() : nullptr;
   if (!loop) {
@@ -37,19 +115,18 @@ result<client, call_error> client::attach(unique_fd socket, client_options optio
 result<function_id, call_error> client::function(std::string_view name, call_options options) {
   return impl_->function(name, options);
 }
+result<function_id, call_error> client::bind(const method_key& method) {
+  return impl_->bind(method);
+}
+result<function_id, call_error> client::bind_in(impl& of, const method_key& method) {
+  return of.bind(method);
+}
 
 result<ferry::loan> client::loan(std::uint64_t size_bytes) {
   return impl_->core_.borrow(size_bytes);
 }
 
-namespace {
-record_fields call_of(function_id function) {
-  record_fields fields;
-  fields.kind = record_kind::call;
-  fields.function = function.value;
-  return fields;
-}
-}  // namespace
+// --- calls --------------------------------------------------------------------------------------
 
 call_result client::call(function_id function, std::span<const std::byte> argument,
                          call_options options) {
@@ -69,20 +146,102 @@ call_result client::call(std::string_view function, ferry::loan argument, call_o
   if (!id) return id.error();
   return impl_->call(call_of(*id), argument, options);
 }
+call_result client::call_filled(function_id function, std::span<const std::byte> bytes,
+                                ferry::loan* filled, std::uint8_t flags,
+                                const call_options& options) {
+  if (filled != nullptr) return impl_->call(call_of(function, flags), *filled, options);
+  return impl_->call(call_of(function, flags), bytes, options);
+}
 
-result<void, call_error> client::start(function_id function, std::span<const std::byte> argument,
-                                       completion done, call_options options) {
-  return impl_->start_async(call_of(function), argument, std::move(done), options);
+result<void, call_error> client::start(function_id function, std::span<const std::byte> bytes,
+                                       ferry::loan* filled, std::uint8_t flags, completion done,
+                                       const call_options& options) {
+  if (options.stop.stop_requested()) return impl::cancelled(false);
+  const auto begin = [&](completion landed, auto&& begun) -> result<void, call_error> {
+    auto started = filled != nullptr ? impl_->start_async(call_of(function, flags), *filled,
+                                                          std::move(landed), options, begun)
+                                     : impl_->start_async(call_of(function, flags), bytes,
+                                                          std::move(landed), options, begun);
+    if (!started) return std::move(started).error();
+    return {};
+  };
+  if (!options.stop.stop_possible()) return begin(std::move(done), impl::nothing());
+  // The stop callback lives as long as the call: the one thing that a call allocates for it.
+  using stopper = std::optional<std::stop_callback<impl::canceller>>;
+  auto stop = std::make_shared<stopper>();
+  completion landed([stop, done = std::make_unique<completion>(std::move(done))](
+                        const record_fields* answer, body&& content, call_error* why) mutable {
+    stop->reset();
+    (*done)(answer, std::move(content), why);
+  });
+  return begin(std::move(landed), [&](std::uint64_t call) {
+    stop->emplace(options.stop, impl::canceller{impl_->weak_from_this(), call});
+  });
 }
-result<void, call_error> client::start(function_id function, ferry::loan argument, completion done,
-                                       call_options options) {
-  return impl_->start_async(call_of(function), argument, std::move(done), options);
+
+task<call_result> client::call_task(function_id function, std::span<const std::byte> argument,
+                                    call_options options) {
+  return await_call(impl_, function, argument, nullptr, 0, std::move(options));
 }
+task<call_result> client::call_task(function_id function, ferry::loan argument,
+                                    call_options options) {
+  const auto with_loan = [](std::shared_ptr<impl> self, function_id to, ferry::loan filled,
+                            call_options how) -> task<call_result> {
+    co_return co_await operation(*self, to, {}, &filled, 0, how);
+  };
+  return with_loan(impl_, function, std::move(argument), std::move(options));
+}
+
+task<call_result> client::await_call(std::shared_ptr<impl> self, function_id function,
+                                     std::span<const std::byte> bytes, ferry::loan* filled,
+                                     std::uint8_t flags, call_options options) {
+  co_return co_await operation(*self, function, bytes, filled, flags, options);
+}
+
+// --- streams ------------------------------------------------------------------------------------
+
+std::shared_ptr<stream_core> client::open_stream(const result<function_id, call_error>& function,
+                                                 std::span<const std::byte> bytes,
+                                                 ferry::loan* filled, std::uint8_t flags,
+                                                 const call_options& options) {
+  if (function) return impl_->open_stream(*function, bytes, filled, flags, options);
+  auto refused =
+      std::make_shared<stream_core>(impl_, 0, options.window, stream_credit{}, stream_credit{});
+  refused->out.close(function.error());
+  refused->in.finish(function.error());
+  return refused;
+}
+
+std::chrono::nanoseconds client::idle(const call_options& options) const {
+  return options.idle_timeout.value_or(impl_->options_.idle_timeout);
+}
+std::chrono::nanoseconds client::answer_time(const call_options& options) const {
+  return options.timeout.value_or(impl_->options_.timeout);
+}
+
+stream<body> client::server_stream(std::string_view function, std::span<const std::byte> argument,
+                                   call_options options) {
+  return {open_stream(impl_->bind(function), argument, nullptr, wants_items, options),
+          idle(options), errc::internal};
+}
+ferry::upload<body, body> client::upload(std::string_view function, call_options options) {
+  return {open_stream(impl_->bind(function), {}, nullptr, sends_items, options), idle(options),
+          answer_time(options)};
+}
+bidi<body, body> client::open(std::string_view function, call_options options) {
+  return {open_stream(impl_->bind(function), {}, nullptr, sends_items | wants_items, options),
+          idle(options)};
+}
+
+// --- the session --------------------------------------------------------------------------------
 
 result<std::size_t, call_error> client::run_once(std::chrono::nanoseconds timeout) {
   return impl_->run_once(timeout);
 }
 int client::fd() { return impl_->loop_->fd(); }
+result<std::chrono::nanoseconds, call_error> client::ping(call_options options) {
+  return impl_->ping(options);
+}
 void client::close() noexcept {
   impl_->closed_.store(true, std::memory_order_relaxed);
   impl_->core_.close();
@@ -91,10 +250,12 @@ bool client::connected() const noexcept { return !impl_->core_.over(); }
 std::uint32_t client::worker_pid() const noexcept { return impl_->core_.peer_pid(); }
 const char* client::reactor_name() const noexcept { return impl_->loop_->reactor_name(); }
 void client::trim() { impl_->core_.trim(true); }
+loop client::loop() const { return ferry::loop(impl_->loop_); }
 
 client_stats client::stats() const {
   client_stats out{};
   out.calls_in_flight = impl_->calls_.in_flight();
+  out.streams_open = impl_->streams_open();
   out.bodies_lent = impl_->core_.lent().outstanding();
   out.bytes_lent = impl_->core_.lent().outstanding_bytes();
   out.arena_bytes = impl_->core_.arena().stats().reserved_bytes;

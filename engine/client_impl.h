@@ -1,7 +1,7 @@
-// The client behind its API: calls in flight, the one that drives, and waiting for room and
-// answers.
-// Threads   start, call, run_once, function: any thread. Members under "driving" and `ended_`,
-//           `here_`: only with the wheel (driver.h) in hand.
+// The client behind its API: calls in flight, their streams, and waiting for room and answers.
+// Threads   start, call, function, open_stream, stream_host: any thread. Members under "driving"
+//           and `here_`: only with the wheel of the loop in hand.
+// Lifetime  shared with the streams; after leave_loop() everything answers `closed`.
 // Source    engine/README.md, "Calls" and "Driving".
 #pragma once
 #include <fmt/format.h>
@@ -14,17 +14,22 @@
 #include "engine/client.h"
 #include "engine/coarse_clock.h"
 #include "engine/loop/loop_core.h"
+#include "engine/session/owed.h"
 #include "engine/session/session.h"
+#include "engine/spin_lock.h"
+#include "engine/stream/failure.h"
+#include "engine/stream/stream_core.h"
 
 namespace ferry {
-class client::impl final : public loop_source {
+class client::impl final : public loop_source,
+                           public stream_host,
+                           public std::enable_shared_from_this<client::impl> {
  public:
   using clock = std::chrono::steady_clock;
 
   static constexpr std::size_t poll_batch =
-      64;  // answers handled between two looks at anything else
-  static constexpr std::size_t max_error_text = 4096;  // of a worker's failure: a longer one is cut
-  static constexpr int glance_looks = 32;              // a microsecond or a few
+      64;                                  // answers handled between two looks at anything else
+  static constexpr int glance_looks = 32;  // a microsecond or a few
   static constexpr auto retry_pause = std::chrono::microseconds(50);  // when another thread drives
 
   // Reading the precise clock costs more than sending a record. A deadline of a second or more may
@@ -37,54 +42,24 @@ class client::impl final : public loop_source {
     if (timeout > clock::time_point::max() - now) return clock::time_point::max();
     return now + std::max(timeout, std::chrono::nanoseconds::zero());
   }
-
+  static clock::time_point precisely_after(std::chrono::nanoseconds timeout) {
+    const auto now = clock::now();
+    if (timeout > clock::time_point::max() - now) return clock::time_point::max();
+    return now + std::max(timeout, std::chrono::nanoseconds::zero());
+  }
   static std::optional<clock::time_point> bound(clock::time_point deadline) {
     if (deadline == clock::time_point::max()) return std::nullopt;
     return deadline;
   }
 
-  struct name_hash {
-    using is_transparent = void;
-    std::size_t operator()(std::string_view name) const noexcept {
-      return std::hash<std::string_view>{}(name);
-    }
-  };
-
-  impl(std::shared_ptr<loop_core> loop, std::unique_ptr<session> session, client_options options)
-      : options_(std::move(options)),
-        loop_(std::move(loop)),
-        session_(std::move(session)),
-        core_(session_->core()),
-        calls_(options_.max_calls) {}
-
+  impl(std::shared_ptr<loop_core> loop, std::unique_ptr<session> session, client_options options);
   // Joins the loop. Apart from the constructor, since it can fail.
-  result<void> open() {
-    const wheel_guard wheel(*loop_);
-    loop_->add(*this);
-    return loop_->watch(*this, core_.socket(), 0);
-  }
-
+  result<void> open();
   // The client goes: every call ends now. What is left is for streams that outlive it.
-  void leave_loop() {
-    closed_.store(true, std::memory_order_relaxed);
-    core_.close();
-    const wheel_guard wheel(*loop_);
-    finish();
-    loop_->remove(*this);
-  }
+  void leave_loop();
 
   // --- loop_source ------------------------------------------------------------------------------
-  std::size_t turn() override {
-    const std::uint64_t before = ended();
-    poll();
-    core_.collect_returns();
-    if (calls_.next_deadline() != clock::time_point::max()) expire(coarse_now());
-    if (core_.over() && !finished_) {
-      finish();
-      return 1;  // worth telling, also if no call was in flight
-    }
-    return ended() - before;
-  }
+  std::size_t turn() override;
   bool has_input() noexcept override {
     return finished_ ? false : session_->has_input() || core_.over();
   }
@@ -96,27 +71,38 @@ class client::impl final : public loop_source {
     // Awake, idle memory is looked after in passing.
     return armed() ? std::min(call, session_->next_due()) : call;
   }
-  std::size_t tick(clock::time_point now) override {
-    const std::uint64_t before = ended();
-    expire(now);
-    core_.trim(false);
-    return ended() - before;
-  }
+  std::size_t tick(clock::time_point now) override;
   session* direct() noexcept override { return finished_ ? nullptr : session_.get(); }
 
+  // --- stream_host ------------------------------------------------------------------------------
+  void send_small(const record_fields& fields) override;
+  result<void> send_item(const record_fields& fields, std::span<const std::byte> bytes,
+                         ferry::loan* filled, bool wait) override;
+  result<bool, call_error> block(follower& me, std::chrono::nanoseconds limit) override;
+  void give_up(std::uint64_t call, errc code) override;
+  void when_room(stream_waiter who) override;
+  void forget_room(void* context) override;
+  result<ferry::loan> borrow(std::uint64_t size_bytes) override { return core_.borrow(size_bytes); }
+  loop_core& loop() override { return *loop_; }
+
+  // --- calls ------------------------------------------------------------------------------------
   // Starts a call; the completion is gone afterwards, whether it started or not. `Argument`:
   // std::span<const std::byte> or ferry::loan&. `watched`: the deadline for the table to watch.
-  template <class Argument, class Done>
+  // `prepare(id)` runs before anything is sent.
+  struct nothing {
+    void operator()(std::uint64_t) const noexcept {}
+  };
+  template <class Argument, class Done, class Prepare = nothing>
   result<std::uint64_t, call_error> start(record_fields fields, Argument&& argument, Done&& done,
                                           clock::time_point watched,
                                           std::chrono::nanoseconds timeout, bool wait_for_room,
-                                          session_core::notice when) {
+                                          session_core::notice when, Prepare&& prepare = {}) {
     if constexpr (std::is_same_v<std::decay_t<Argument>, std::span<const std::byte>>) {
       if (argument.size() > core_.options().inline_limit) {
         auto copy = core_.borrow(argument.size());
         if (!copy) return refusal(copy.error());
         std::memcpy(copy->data(), argument.data(), argument.size());
-        return start(fields, *copy, done, watched, timeout, wait_for_room, when);
+        return start(fields, *copy, done, watched, timeout, wait_for_room, when, prepare);
       }
     }
     auto id = calls_.begin(done, watched);
@@ -130,12 +116,8 @@ class client::impl final : public loop_source {
         return refusal(room.error());
       }
     }
-    if (!id) {
-      return call_error{
-          errc::overloaded,
-          fmt::format("{} calls are in flight, as many as max_calls allows", options_.max_calls),
-          false};
-    }
+    if (!id) return too_many_calls();
+    prepare(*id);
     fields.call = *id;
     fields.deadline_ns =
         timeout == std::chrono::nanoseconds::max()
@@ -145,6 +127,7 @@ class client::impl final : public loop_source {
     if (!sent && sent.error().code == errc::full && wait_for_room) {
       // The ring is full: reading answers is what makes room.
       auto room = drive_until(after(timeout), [&] {
+        if (!calls_.holds(*id)) return true;  // cancelled meanwhile: `sent` is still `full`
         sent = core_.send(fields, argument);
         return sent || sent.error().code != errc::full;
       });
@@ -158,61 +141,23 @@ class client::impl final : public loop_source {
     return *id;
   }
 
-  template <class Argument>
-  result<void, call_error> start_async(record_fields fields, Argument&& argument, completion done,
-                                       call_options options) {
+  template <class Argument, class Prepare>
+  result<std::uint64_t, call_error> start_async(record_fields fields, Argument&& argument,
+                                                completion done, const call_options& options,
+                                                Prepare&& prepare) {
     const auto timeout = options.timeout.value_or(options_.timeout);
     const auto deadline = after(timeout);
     auto id = start(fields, argument, std::move(done), deadline, timeout, options.wait_for_room,
-                    session_core::notice::now);
-    if (!id) return std::move(id).error();
-    loop_->due(deadline);
-    return {};
-  }
-
-  call_result wait_for(std::uint64_t id, follower& me, std::optional<call_result>& outcome,
-                       std::chrono::nanoseconds timeout) {
-    bool drives = loop_->try_take();
-    if (drives && loop_->alone()) {
-      here_ = &me;
-      const bool arrived = glance(me);
-      here_ = nullptr;
-      if (arrived) {
-        loop_->leave();
-        return std::move(*outcome);
-      }
-    }
-    core_.announce(news::records);  // owed since start(): the answer is not a matter of instants
-    const auto deadline = after(timeout);
-    for (;;) {
-      if (drives) {
-        loop_->activate(*this);
-        here_ = &me;
-        drive_until_arrived(me, deadline);
-        here_ = nullptr;
-        loop_->leave();
-      } else {
-        loop_->wheel().follow(me, bound(deadline));
-      }
-      if (me.arrived()) return std::move(*outcome);
-      if (deadline != clock::time_point::max() && clock::now() >= deadline) {
-        loop_->wheel().pass_on();
-        if (calls_.end(id, [](completion&) {})) return timed_out();
-        // Somebody is just completing it: the outcome is a few instructions away.
-        while (!me.arrived()) cpu_pause();
-        return std::move(*outcome);
-      }
-      drives = loop_->try_take();
-    }
+                    session_core::notice::now, prepare);
+    if (id) loop_->due(deadline);
+    return id;
   }
 
   template <class Argument>
-  call_result call(record_fields fields, Argument&& argument, call_options options,
+  call_result call(record_fields fields, Argument&& argument, const call_options& options,
                    std::uint32_t* function = nullptr) {
-    if (loop_->mine()) {
-      return call_error{errc::invalid_request,
-                        "a callback must not wait for another call: use call_async", false};
-    }
+    if (loop_->mine()) return must_not_wait();
+    if (options.stop.stop_requested()) return cancelled(false);
     const auto timeout = options.timeout.value_or(options_.timeout);
     follower me;
     std::optional<call_result> outcome;
@@ -237,49 +182,50 @@ class client::impl final : public loop_source {
         start(fields, argument, landing{this, &me, &outcome, function}, clock::time_point::max(),
               timeout, options.wait_for_room, session_core::notice::later);
     if (!id) return std::move(id).error();
+    if (options.stop.stop_possible()) [[unlikely]] {
+      const std::stop_callback stopper(options.stop, canceller{weak_from_this(), *id});
+      return wait_for(*id, me, outcome, timeout);
+    }
     return wait_for(*id, me, outcome, timeout);
   }
 
-  result<std::size_t, call_error> run_once(std::chrono::nanoseconds timeout) {
-    const std::uint64_t before = ended();
-    if (core_.over()) timeout = {};
-    if (auto ran = loop_->run_once(timeout); !ran) {
-      return call_error{ran.error().code, ran.error().message(), false};
-    }
-    const std::uint64_t count = ended() - before;
-    if (count == 0 && core_.over()) return over_error(false);
-    return static_cast<std::size_t>(count);
+  // Ends the call as cancelled, unless it has ended: from any thread, soon, on whoever drives.
+  struct canceller {
+    std::weak_ptr<impl> self;
+    std::uint64_t call;
+    void operator()() const noexcept;
+  };
+  void cancel_here(std::uint64_t call);
+  void give_notice(std::uint64_t call, errc code);  // to the worker
+  // Ends the call without running its completion. False: it has ended, or is just being ended.
+  bool abandon(std::uint64_t call, errc code);
+
+  result<std::size_t, call_error> run_once(std::chrono::nanoseconds timeout);
+  result<function_id, call_error> function(std::string_view name, const call_options& options);
+  // The number of a function that need not exist yet: told to the worker in passing.
+  result<function_id, call_error> bind(const method_key& method);
+  result<function_id, call_error> bind(std::string_view name);
+  result<std::chrono::nanoseconds, call_error> ping(const call_options& options);
+
+  std::shared_ptr<stream_core> open_stream(function_id function, std::span<const std::byte> bytes,
+                                           ferry::loan* filled, std::uint8_t flags,
+                                           const call_options& options);
+
+  std::uint32_t streams_open() {
+    const std::lock_guard guard(streams_lock_);
+    return static_cast<std::uint32_t>(streams_.size());
   }
 
-  result<function_id, call_error> function(std::string_view name, call_options options) {
-    {
-      const std::shared_lock guard(names_mutex_);
-      if (const auto known = names_.find(name); known != names_.end()) return known->second;
-    }
-    if (name.empty())
-      return call_error{errc::invalid_request, "a function has no empty name", false};
-    record_fields fields;
-    fields.kind = record_kind::resolve;
-    std::uint32_t number = 0;
-    const auto bytes = std::as_bytes(std::span(name));
-    if (bytes.size() > core_.options().inline_limit) {
-      return call_error{errc::function_not_found, "a function name of that length", false};
-    }
-    auto answer = call(fields, std::span<const std::byte>(bytes), options, &number);
-    if (!answer) return std::move(answer).error();
-    const std::unique_lock guard(names_mutex_);
-    return names_.try_emplace(std::string(name), function_id{number}).first->second;
+  call_error over_error(bool maybe_executed) const;
+  // Why a call could not be started, in a caller's terms.
+  call_error refusal(const error& why) const;
+  call_error too_many_calls() const;
+  static call_error must_not_wait() {
+    return {errc::invalid_request,
+            "a callback or a coroutine must not wait: use call_async or call_task", false};
   }
-
-  call_error over_error(bool maybe_executed) const {
-    call_error why = core_.failure();
-    // To a caller every end but its own close() is a worker that is not there any more.
-    if (!closed_.load(std::memory_order_relaxed) && why.code != errc::unavailable) {
-      why = {errc::unavailable, "the session ended: " + why.message(), false};
-    }
-    why.maybe_executed = maybe_executed;
-    return why;
-  }
+  static call_error timed_out() { return {errc::timeout, "no answer before the deadline", true}; }
+  static call_error cancelled(bool maybe) { return {errc::cancelled, "the caller gave up", maybe}; }
 
   client_options options_;
   std::shared_ptr<loop_core> loop_;
@@ -290,43 +236,30 @@ class client::impl final : public loop_source {
   std::atomic<bool> closed_{false};  // by this side
 
  private:
-  static call_error timed_out() { return {errc::timeout, "no answer before the deadline", true}; }
+  struct name_hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view name) const noexcept {
+      return std::hash<std::string_view>{}(name);
+    }
+  };
 
   // --- driving: only with the wheel in hand -----------------------------------------------------
   std::uint64_t ended() const noexcept { return ended_.load(std::memory_order_relaxed); }
   void count_ended() noexcept { ended_.store(ended() + 1, std::memory_order_relaxed); }
 
   void land(const record_fields& fields, body&& content) {
-    if (fields.kind == record_kind::call || fields.kind == record_kind::resolve) {
-      return core_.fail(errc::corrupt, "the worker sent a call to its host");
-    }
-    const bool known = calls_.end(fields.call, [&](completion& done) {
-      count_ended();
-      if (fields.kind == record_kind::failure) [[unlikely]] {
-        const errc code = fields.code == 0 ? errc::internal : static_cast<errc>(fields.code);
-        call_error why{code, std::string(content.text().substr(0, max_error_text)), true};
-        done(&fields, body(), &why);
-      } else {
+    if (fields.kind == record_kind::reply) [[likely]] {
+      const bool known = calls_.end(fields.call, [&](completion& done) {
+        count_ended();
         done(&fields, std::move(content), nullptr);
-      }
-    });
-    if (!known)
-      stale_.fetch_add(1, std::memory_order_relaxed);  // ended by its deadline, or never was
-  }
-
-  // The answer of a worker that is awake takes less than a microsecond: look for it before anything
-  // that costs time, such as reading the clock. True if it has arrived.
-  bool glance(follower& me) {
-    if (!session_->spinning_pays()) return false;
-    for (int look = 0; look < glance_looks; ++look) {
-      if (session_->has_record()) {
-        poll(1);  // most likely ours: do not touch the next line before the caller has it
-        return me.arrived();
-      }
-      cpu_pause();
+      });
+      if (!known) stale_.fetch_add(1, std::memory_order_relaxed);
+      return;
     }
-    return false;
+    land_other(fields, std::move(content));
   }
+  void land_other(const record_fields& fields, body&& content);
+  void land_in_stream(const record_fields& fields, body&& content);
 
   std::size_t poll(std::size_t limit = poll_batch) {
     return session_->poll(
@@ -334,53 +267,70 @@ class client::impl final : public loop_source {
         limit);
   }
 
-  // `now`: precise after a wait for the deadline itself; coarse, so late by a tick, in passing.
-  void expire(clock::time_point now) {
-    if (now < calls_.next_deadline()) return;
-    calls_.end_expired(now, [this](completion& done) {
-      count_ended();
-      call_error why = timed_out();
-      done(nullptr, body(), &why);
-    });
-  }
-
-  // The session is over: nothing of it is worth watching any more.
-  void finish() {
-    if (!std::exchange(finished_, true)) loop_->unwatch(core_.socket());
-    end_all();
-  }
-
-  void end_all() {
-    core_.reclaim();
-    calls_.end_all([this](completion& done) {
-      count_ended();
-      call_error why = over_error(true);
-      done(nullptr, body(), &why);
-    });
-  }
-
-  void drive_until_arrived(follower& me, clock::time_point deadline) {
-    for (;;) {
-      const std::size_t landed = loop_->alone() ? poll() : loop_->turn();
-      if (me.arrived()) return;
-      if (core_.over()) return finish();
-      if (landed != 0) {
-        // Also a flood of answers to nobody must not carry us past a deadline.
-        if (++turns_ % 64 != 0) continue;
-        const auto now = clock::now();
-        loop_->serve_due(now);
-        if (me.arrived() || now >= deadline) return;
-        continue;
+  // The answer of a worker that is awake takes less than a microsecond: look for it before anything
+  // that costs time, such as reading the clock. True if it has arrived.
+  bool glance(follower& me, std::size_t limit) {
+    if (!session_->spinning_pays()) return false;
+    for (int look = 0; look < glance_looks; ++look) {
+      if (session_->has_record()) {
+        poll(limit);  // 1: most likely ours; do not touch the next line before the caller has it
+        return me.arrived();
       }
-      const woke how = loop_->wait(deadline);
-      if (loop_->has_posts()) loop_->turn();
-      if (how == woke::timeout) {
-        const auto now = clock::now();
-        loop_->serve_due(now);
-        if (me.arrived() || now >= deadline) return;
+      cpu_pause();
+    }
+    return false;
+  }
+
+  // Sleeps until `me` has arrived or `timeout` has passed. `batch`: records read in passing.
+  bool wait_until_arrived(follower& me, std::chrono::nanoseconds timeout, std::size_t batch) {
+    bool drives = loop_->try_take();
+    if (drives && loop_->alone()) {
+      here_ = &me;
+      const bool arrived = glance(me, batch);
+      here_ = nullptr;
+      if (arrived) {
+        loop_->leave();
+        return true;
       }
     }
+    // Owed since start(): what we wait for is not a matter of instants.
+    core_.announce(news::records);
+    const auto deadline = precisely_after(timeout);
+    for (;;) {
+      if (drives) {
+        loop_->activate(*this);
+        here_ = &me;
+        drive_until_arrived(me, deadline);
+        here_ = nullptr;
+        loop_->leave();
+      } else {
+        loop_->wheel().follow(me, bound(deadline));
+      }
+      if (me.arrived()) return true;
+      if (deadline != clock::time_point::max() && clock::now() >= deadline) {
+        loop_->wheel().pass_on();
+        return false;
+      }
+      drives = loop_->try_take();
+    }
   }
+
+  call_result wait_for(std::uint64_t id, follower& me, std::optional<call_result>& outcome,
+                       std::chrono::nanoseconds timeout) {
+    if (wait_until_arrived(me, timeout, 1)) return std::move(*outcome);
+    if (abandon(id, errc::timeout)) return timed_out();
+    // Somebody is just completing it: the outcome is a few instructions away.
+    while (!me.arrived()) cpu_pause();
+    return std::move(*outcome);
+  }
+
+  // `now`: precise after a wait for the deadline itself; coarse, so late by a tick, in passing.
+  void expire(clock::time_point now);
+  // The session is over: nothing of it is worth watching any more.
+  void finish();
+  void end_all();
+  void drive_until_arrived(follower& me, clock::time_point deadline);
+  void serve_room();
 
   // Drives, or waits while another thread does, until `ready` says so.
   template <class Ready>
@@ -409,24 +359,31 @@ class client::impl final : public loop_source {
     }
   }
 
-  // Why a call could not be started, in a caller's terms.
-  call_error refusal(const error& why) const {
-    if (core_.over()) return over_error(false);
-    switch (why.code) {
-      case errc::full:
-      case errc::no_memory:
-      case errc::limit: return {errc::overloaded, why.message(), false};
-      case errc::bad_argument: return {errc::invalid_request, why.message(), false};
-      default: return {why.code, why.message(), false};
-    }
-  }
+  std::shared_ptr<stream_core> stream_of(std::uint64_t call);
+  void forget_stream(std::uint64_t call);
 
   std::atomic<std::uint64_t> ended_{0};  // calls; counted by the driver
   follower* here_ = nullptr;             // the driver's own, if it waits for one call
   std::uint32_t turns_ = 0;
   bool finished_ = false;
+  owed_records owed_;
+  std::uint64_t pings_ = 0;
+
+  spin_lock streams_lock_;
+  std::unordered_map<std::uint64_t, std::shared_ptr<stream_core>> streams_;
+  std::shared_ptr<stream_core> last_stream_;  // of the item before: the driver's, mostly a hit
+
+  std::mutex room_mutex_;
+  std::vector<stream_waiter> room_waiters_;
+  std::atomic<bool> room_wanted_{false};
+
   std::shared_mutex names_mutex_;
   std::unordered_map<std::string, function_id, name_hash, std::equal_to<>> names_;
+  // By method_key::slot(): the number told to the worker, plus one.
+  static constexpr std::uint32_t first_bound = 1u << 31;  // numbers that the host gives
+  std::unordered_map<std::string, function_id, name_hash, std::equal_to<>> bound_names_;
+  static constexpr std::size_t slot_cache = 64;
+  std::array<std::atomic<std::uint32_t>, slot_cache> bound_slots_{};
 };
 
 }  // namespace ferry

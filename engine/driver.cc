@@ -11,6 +11,20 @@ void follower::arrive() noexcept {
   if (before == sleeping) futex_wake_all(state_);
 }
 
+bool follower::sleep(std::chrono::steady_clock::time_point deadline) noexcept {
+  std::uint32_t still = waiting;
+  state_.compare_exchange_strong(still, sleeping, std::memory_order_acq_rel);
+  while (!arrived()) {
+    std::optional<std::chrono::nanoseconds> left;
+    if (deadline != std::chrono::steady_clock::time_point::max()) {
+      left = deadline - std::chrono::steady_clock::now();
+      if (*left <= left->zero()) break;
+    }
+    futex_wait(state_, sleeping, left);
+  }
+  return arrived();
+}
+
 void driver::leave() noexcept {
   owner_.store(nullptr, std::memory_order_relaxed);
   // seq_cst, with the increment in follow(): either the follower finds the wheel free, or we find

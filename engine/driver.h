@@ -20,6 +20,8 @@ class follower {
   }
   // The waiting thread may return and end this object as soon as the state is stored.
   void arrive() noexcept;
+  // Sleeps until it has arrived (true) or the deadline has passed, while somebody else drives.
+  bool sleep(std::chrono::steady_clock::time_point deadline) noexcept;
   // The same, from the waiting thread itself.
   void arrive_here() noexcept { state_.store(has_arrived, std::memory_order_relaxed); }
 

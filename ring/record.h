@@ -32,10 +32,11 @@ enum class record_kind : std::uint8_t {
 
 // Bits of record_fields::flags.
 enum record_flags : std::uint8_t {
-  sends_items = 1,  // call: the caller will send items, and then an end
-  wants_items = 2,  // call: the answer is items, and then an end
-  is_error = 1,     // item: an error of this item alone, as a failure carries it; more may follow
-  has_detail = 2,   // failure, item: the body is MessagePack [text, the function's own error]
+  sends_items = 1,   // call: the caller will send items, and then an end
+  wants_items = 2,   // call: the answer is items, and then an end
+  raw_argument = 4,  // call: the argument of a typed function is bytes as they are
+  is_error = 1,      // item: an error of this item alone, as a failure carries it; more may follow
+  has_detail = 2,    // failure, item: the body is MessagePack [text, the function's own error]
 };
 
 // Everything of a record but its ready word. A plain copy of it is what code works with.

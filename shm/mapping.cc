@@ -23,7 +23,7 @@ void advise(std::span<std::byte> memory, std::size_t offset, std::size_t size_by
 }  // namespace
 
 mapping::~mapping() {
-  if (!bytes_.empty()) ::munmap(bytes_.data(), bytes_.size());
+  if (!bytes_.empty() && !made_in_.left()) ::munmap(bytes_.data(), bytes_.size());
 }
 
 result<mapping> mapping::map(int fd, std::size_t size_bytes, access how) noexcept {

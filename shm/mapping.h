@@ -6,6 +6,7 @@
 #include <span>
 #include <utility>
 
+#include "shm/birthplace.h"
 #include "shm/result.h"
 
 namespace ferry {
@@ -23,9 +24,11 @@ class mapping {
   enum class access { read, read_write };
 
   mapping() = default;
-  mapping(mapping&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+  mapping(mapping&& other) noexcept
+      : bytes_(std::exchange(other.bytes_, {})), made_in_(other.made_in_) {}
   mapping& operator=(mapping other) noexcept {
     std::swap(bytes_, other.bytes_);
+    std::swap(made_in_, other.made_in_);
     return *this;
   }
   ~mapping();
@@ -39,6 +42,7 @@ class mapping {
   explicit mapping(std::span<std::byte> bytes) noexcept : bytes_(bytes) {}
 
   std::span<std::byte> bytes_;
+  birthplace made_in_;  // in a forked child something else may lie there by now
 };
 
 }  // namespace ferry

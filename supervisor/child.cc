@@ -107,7 +107,7 @@ child& child::operator=(child&& other) noexcept {
 child::~child() { end(); }
 
 void child::end() noexcept {
-  if (pid_ == 0 || wait(grace_)) return;
+  if (pid_ == 0 || made_in_.left() || wait(grace_)) return;
   kill(SIGKILL);
   (void)wait(std::chrono::nanoseconds::max());
 }

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "shm/birthplace.h"
 #include "shm/result.h"
 #include "shm/unique_fd.h"
 
@@ -47,7 +48,8 @@ class child {
   child(pid_t pid, unique_fd pidfd) noexcept : pid_(pid), pidfd_(std::move(pidfd)) {}
   void end() noexcept;
 
-  pid_t pid_ = 0;  // 0: moved from
+  birthplace made_in_;  // a forked sibling must neither kill nor reap
+  pid_t pid_ = 0;       // 0: moved from
   unique_fd pidfd_;
   std::optional<exit_status> ended_;  // reaped
   std::chrono::nanoseconds grace_ = std::chrono::seconds(2);

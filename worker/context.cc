@@ -4,111 +4,68 @@
 #include <utility>
 
 #include "engine/coarse_clock.h"
-#include "worker/worker_session.h"
+#include "engine/stream/failure.h"
+#include "worker/worker_link.h"
 
 namespace ferry {
 namespace {
 
 using clock = std::chrono::steady_clock;
 
-// An error text longer than this says no more: it travels inline.
-constexpr std::size_t max_error_text = 1024;
-
-record_fields answer_to(std::uint64_t call, record_kind kind) {
-  record_fields fields;
-  fields.call = call;
-  fields.kind = kind;
-  return fields;
-}
-
-// The answers themselves. `call` becomes 0 with the answer; a second one is refused.
-result<void> answer_with(worker_session& session, std::uint64_t& call, loan answer) {
-  if (call == 0) return error{errc::invalid_request, 0, "the call is answered already"};
-  const std::uint64_t answered = std::exchange(call, 0);
-  auto sent = session.answer(answer_to(answered, record_kind::reply), answer);
-  // A loan of another session: the call can still be answered.
-  if (!sent && sent.error().code == errc::bad_argument) call = answered;
-  return sent;
-}
-
-result<void> answer_with(worker_session& session, std::uint64_t& call, errc code,
-                         std::string_view text) {
-  if (call == 0) return error{errc::invalid_request, 0, "the call is answered already"};
-  record_fields fields = answer_to(std::exchange(call, 0), record_kind::failure);
-  fields.code = static_cast<std::uint16_t>(code);
-  const std::size_t limit =
-      std::min<std::size_t>(max_error_text, session.core().options().inline_limit);
-  return session.answer(fields, std::as_bytes(std::span(text.substr(0, limit))));
-}
-
-result<void> answer_with(worker_session& session, std::uint64_t& call,
-                         std::span<const std::byte> answer) {
-  if (call == 0) return error{errc::invalid_request, 0, "the call is answered already"};
-  if (answer.size() > session.core().options().inline_limit) {
-    auto copy = session.core().borrow(answer.size());
-    if (!copy) {
-      (void)answer_with(session, call, errc::internal,
-                        std::string("no memory for the answer: ") + copy.error().message());
-      return copy.error();
-    }
-    std::memcpy(copy->data(), answer.data(), answer.size());
-    return answer_with(session, call, std::move(*copy));
-  }
-  return session.answer(answer_to(std::exchange(call, 0), record_kind::reply), answer);
-}
-
 constexpr const char* no_answer = "the function ended without an answer";
+constexpr auto listen_interval = std::chrono::milliseconds(1);  // of stop_requested()
+
+error no_call() { return {errc::invalid_request, 0, "a responder of no call"}; }
+error answered_already() { return {errc::invalid_request, 0, "the call is answered already"}; }
 
 }  // namespace
 
 // --- responder ----------------------------------------------------------------------------------
 
-responder::responder(std::shared_ptr<worker_session> session, std::uint64_t call) noexcept
-    : session_(std::move(session)), call_(call) {}
-responder::responder(responder&& other) noexcept
-    : session_(std::move(other.session_)), call_(std::exchange(other.call_, 0)) {}
-responder& responder::operator=(responder&& other) noexcept {
-  std::swap(session_, other.session_);
-  std::swap(call_, other.call_);
-  return *this;
-}
 responder::~responder() {
-  if (!answered()) (void)fail(errc::execution_failed, no_answer);
+  if (state_ && !state_->ended()) (void)fail(errc::execution_failed, no_answer);
 }
-
 result<loan> responder::borrow(std::uint64_t size_bytes) {
-  if (!session_) return error{errc::invalid_request, 0, "a responder of no call"};
-  return session_->core().borrow(size_bytes);
+  if (!state_) return no_call();
+  return state_->borrow(size_bytes);
 }
 result<void> responder::reply(std::span<const std::byte> answer) {
-  if (!session_) return error{errc::invalid_request, 0, "a responder of no call"};
-  return answer_with(*session_, call_, answer);
+  if (!state_) return no_call();
+  return state_->reply(answer);
 }
 result<void> responder::reply(std::string_view answer) {
   return reply(std::as_bytes(std::span(answer)));
 }
 result<void> responder::reply(loan answer) {
-  if (!session_) return error{errc::invalid_request, 0, "a responder of no call"};
-  return answer_with(*session_, call_, std::move(answer));
+  if (!state_) return no_call();
+  return state_->reply(std::move(answer));
 }
 result<void> responder::fail(errc code, std::string_view text) {
-  if (!session_) return error{errc::invalid_request, 0, "a responder of no call"};
-  return answer_with(*session_, call_, code, text);
+  if (!state_) return no_call();
+  return state_->fail(code, text);
+}
+bool responder::answered() const noexcept { return !state_ || state_->ended(); }
+std::stop_token responder::stop_token() const {
+  return state_ ? state_->stop_token() : std::stop_token();
 }
 
 // --- context ------------------------------------------------------------------------------------
 
-context::context(const std::shared_ptr<worker_session>& session, std::uint64_t call,
+context::context(const std::shared_ptr<worker_link>& link, std::uint64_t call,
                  std::string_view function, std::uint64_t left_ns) noexcept
-    : session_(&session),
+    : link_(&link),
       call_(call),
       function_(function),
       left_ns_(left_ns),
       began_(left_ns == 0 ? clock::time_point() : coarse_now()) {}
 
 context::~context() {
-  if (!answered()) (void)fail(errc::execution_failed, no_answer);
+  if (!deferred_ && !answered()) (void)fail(errc::execution_failed, no_answer);
 }
+
+bool context::answered() const noexcept { return state_ ? state_->ended() : call_ == 0; }
+
+std::uint32_t context::peer_pid() const noexcept { return (*link_)->core().peer_pid(); }
 
 std::optional<std::chrono::steady_clock::time_point> context::deadline() const noexcept {
   // A peer may say any number: what does not fit the clock is as good as no deadline.
@@ -117,21 +74,108 @@ std::optional<std::chrono::steady_clock::time_point> context::deadline() const n
   return began_ + std::chrono::nanoseconds(left_ns_);
 }
 
-result<loan> context::borrow(std::uint64_t size_bytes) {
-  return (*session_)->core().borrow(size_bytes);
+call_state& context::state() {
+  if (!state_) {
+    state_ = std::make_shared<call_state>(*link_, call_, *handler_);
+    const bool open = std::exchange(call_, 0) != 0;
+    if (!open) {
+      state_->cancel(errc::closed, "the call is answered already");
+    } else {
+      (*link_)->remember(state_);
+      if (const auto when = deadline()) state_->watch(*when);
+    }
+  }
+  return *state_;
 }
+
+std::stop_token context::stop_token() { return state().stop_token(); }
+
+bool context::stop_requested() {
+  const auto token = state().stop_token();
+  if (token.stop_requested()) return true;
+  const auto now = coarse_now();
+  if ((*link_)->loop().mine() && now - listened_ >= listen_interval) {
+    listened_ = now;
+    (void)(*link_)->pump(nullptr, now);
+    (*link_)->loop().serve_due(now);
+  }
+  return token.stop_requested();
+}
+
+result<loan> context::borrow(std::uint64_t size_bytes) {
+  return (*link_)->core().borrow(size_bytes);
+}
+
 result<void> context::reply(std::span<const std::byte> answer) {
-  return answer_with(**session_, call_, answer);
+  if (state_) return deferred_ ? answered_already() : state_->reply(answer);
+  if (call_ == 0) return answered_already();
+  worker_link& link = **link_;
+  if (answer.size() > link.core().options().inline_limit) {
+    auto copy = link.core().borrow(answer.size());
+    if (!copy) {
+      (void)fail(errc::internal,
+                 std::string("no memory for the answer: ") + copy.error().message());
+      return copy.error();
+    }
+    std::memcpy(copy->data(), answer.data(), answer.size());
+    return reply(std::move(*copy));
+  }
+  record_fields fields;
+  fields.call = std::exchange(call_, 0);
+  fields.kind = record_kind::reply;
+  return link.answer(fields, answer);
 }
 result<void> context::reply(std::string_view answer) {
-  return answer_with(**session_, call_, std::as_bytes(std::span(answer)));
+  return reply(std::as_bytes(std::span(answer)));
 }
 result<void> context::reply(loan answer) {
-  return answer_with(**session_, call_, std::move(answer));
+  if (state_) {
+    if (deferred_) return answered_already();
+    return state_->reply(std::move(answer));
+  }
+  if (call_ == 0) return answered_already();
+  record_fields fields;
+  fields.call = std::exchange(call_, 0);
+  fields.kind = record_kind::reply;
+  auto sent = (*link_)->answer(fields, answer);
+  // A loan of another session: the call can still be answered.
+  if (!sent && sent.error().code == errc::bad_argument) call_ = fields.call;
+  return sent;
 }
 result<void> context::fail(errc code, std::string_view text) {
-  return answer_with(**session_, call_, code, text);
+  return fail_encoded(code, text, {});
 }
-responder context::defer() noexcept { return {*session_, std::exchange(call_, 0)}; }
+result<void> context::fail_encoded(errc code, std::string_view text,
+                                   std::span<const std::byte> detail) {
+  if (state_) return deferred_ ? answered_already() : state_->fail(code, text, detail);
+  if (call_ == 0) return answered_already();
+  return (*link_)->fail(std::exchange(call_, 0), code, text, detail);
+}
+
+void context::progress() {
+  record_fields fields;
+  fields.kind = record_kind::progress;
+  fields.call = state().id();
+  state().send_small(fields);
+}
+
+result<void> context::send_error(errc code, std::string_view text) {
+  const auto core = stream_core_of();
+  auto sent = core->write_error(code, text);
+  if (!sent) return error{sent.error().code, 0, "nobody reads the stream any more"};
+  return {};
+}
+
+std::shared_ptr<stream_core> context::stream_core_of() {
+  FERRY_CHECK(state_ && state_->stream);  // only functions that stream have one
+  return state_->stream;
+}
+
+responder context::defer() {
+  if (answered()) return responder();
+  (void)state();
+  deferred_ = true;
+  return responder(state_);
+}
 
 }  // namespace ferry

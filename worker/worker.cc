@@ -8,16 +8,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <unordered_map>
 #include <vector>
 
-#include "worker/worker_session.h"
+#include "worker/worker_link.h"
 
 namespace ferry {
 namespace {
-
-constexpr std::size_t poll_batch = 64;      // calls served between two looks at anything else
-constexpr std::size_t longest_name = 4096;  // of a function that a host asks for: no more is copied
 
 // The socket that the parent left for us, checked to be one.
 result<unique_fd, call_error> inherited_socket() {
@@ -51,142 +47,144 @@ result<unique_fd, call_error> inherited_socket() {
 
 class worker::impl {
  public:
-  explicit impl(session_options options) : options_(std::move(options)) {}
+  explicit impl(worker_options options) : options_(std::move(options)) {
+    functions_.max_calls = options_.max_calls;
+    if (options_.loop) loop_ = options_.loop->core();
+  }
+  ~impl() {
+    if (!loop_) return;
+    {
+      const wheel_guard wheel(*loop_);
+      for (const auto& link : links_) link->finish();
+    }
+    functions_.lanes().stop();  // waits for what runs; it was told to stop
+    const wheel_guard wheel(*loop_);
+    for (const auto& link : links_) {
+      link->drop();
+      loop_->remove(*link);
+    }
+  }
 
-  void add(std::string name, raw_function function) {
-    FERRY_CHECK(!name.empty() && function);
-    const auto number = static_cast<std::uint32_t>(functions_.size());
-    const bool is_new = numbers_.try_emplace(name, number).second;
-    FERRY_CHECK(is_new);
-    functions_.push_back({std::move(name), std::move(function)});
+  void add(handler made) {
+    auto ready = functions_.prepare(std::move(made));
+    if (!serving_.load(std::memory_order_acquire) || loop_->mine()) {
+      return functions_.put(std::move(ready));
+    }
+    // Calls that run meanwhile wait for nothing.
+    loop_->post([this, ready = std::move(ready)]() mutable { functions_.put(std::move(ready)); });
   }
 
   result<void, call_error> open(unique_fd socket) {
-    auto own = loop_core::create(options_.reactor);
-    if (!own) return call_error{own.error().code, own.error().message(), false};
-    loop_ = std::move(*own);
+    if (auto ready = make_loop(); !ready) return ready;
     auto opened = session::open(std::move(socket), session_role::worker, options_, loop_);
     if (!opened) return std::move(opened).error();
-    session_ = std::make_shared<worker_session>(std::move(*opened));
-    session_->serve_ = [this] { return serve(); };
-    loop_->add(*session_);
+    auto link = worker_link::make(loop_, std::move(*opened), functions_);
     const wheel_guard wheel(*loop_);
-    (void)loop_->watch(*session_, session_->core().socket(), 0);
+    // Those of hosts that are gone.
+    std::erase_if(links_, [&](const auto& each) {
+      if (!each->over()) return false;
+      each->drop();
+      loop_->remove(*each);
+      return true;
+    });
+    loop_->add(*link);
+    links_.push_back(link);
+    serving_.store(true, std::memory_order_release);
+    if (auto watched = loop_->watch(*link, link->core().socket(), 0); !watched) {
+      return call_error{watched.error().code, watched.error().message(), false};
+    }
     return {};
-  }
-  ~impl() {
-    if (!session_) return;
-    const wheel_guard wheel(*loop_);
-    loop_->unwatch(session_->core().socket());
-    loop_->remove(*session_);
   }
 
   // Serves what is there, or waits for the first of it.
   result<std::size_t, call_error> run_once(std::chrono::nanoseconds timeout) {
-    if (!session_) return call_error{errc::invalid_request, "open a session first", false};
-    session_->serve_here();
+    if (links_.empty()) return call_error{errc::invalid_request, "open a session first", false};
+    if (all_over()) return links_.back()->core().failure();
     auto ran = loop_->run_once(timeout);
-    session_->end_serving();
-    if (session_->core().over()) session_->core().reclaim();
     if (!ran) return call_error{ran.error().code, ran.error().message(), false};
-    if (*ran == 0 && session_->core().over()) return session_->core().failure();
+    if (all_over()) return links_.back()->core().failure();
     return *ran;
   }
 
   result<void, call_error> run() {
-    session_->serve_here();
-    session& input = session_->input();
-    input.set_movable(true);  // this thread does nothing else
+    worker_link& parent = *links_.front();
+    parent.input().set_movable(!options_.loop);  // else this thread does nothing else
     loop_->take();
-    while (!session_->core().over()) {
-      if (loop_->turn() == 0) (void)loop_->wait(std::chrono::steady_clock::time_point::max());
+    while (!parent.over()) {
+      if (loop_->turn() != 0) continue;
+      if (loop_->wait(std::chrono::steady_clock::time_point::max()) == woke::timeout) {
+        loop_->serve_due(std::chrono::steady_clock::now());
+      }
     }
+    parent.finish();
     loop_->leave();
-    session_->end_serving();
-    session_->core().reclaim();
-    const call_error why = session_->core().failure();
+    const call_error why = parent.core().failure();
     if (why.code == errc::closed) return {};
     return why;
   }
 
-  int fd() {
-    FERRY_CHECK(session_ != nullptr);
-    return loop_->fd();
+  result<void, call_error> make_loop() {
+    if (loop_) return {};
+    auto own = loop_core::create(options_.reactor);
+    if (!own) return call_error{own.error().code, own.error().message(), false};
+    loop_ = std::move(*own);
+    return {};
   }
+
+  bool forked() const noexcept { return made_in_.left(); }
 
   std::shared_ptr<loop_core> loop_;
-  std::shared_ptr<worker_session> session_;
 
  private:
-  struct entry {
-    std::string name;
-    raw_function function;
-  };
-
-  std::size_t serve() {
-    return session_->input().poll(
-        [this](const record_fields& fields, body&& content) {
-          switch (fields.kind) {
-            case record_kind::call: return invoke(fields, std::move(content));
-            case record_kind::resolve: return resolve(fields, content.text());
-            default: session_->core().fail(errc::corrupt, "the host sent an answer to its worker");
-          }
-        },
-        poll_batch);
+  bool all_over() const {
+    for (const auto& link : links_) {
+      if (!link->over()) return false;
+    }
+    return true;
   }
 
-  void resolve(const record_fields& fields, std::string_view name) {
-    if (name.size() > longest_name) name = {};  // known to nobody
-    const auto known = numbers_.find(std::string(name));
-    if (known == numbers_.end()) {
-      context nobody(session_, fields.call, {}, 0);
-      (void)nobody.fail(errc::function_not_found, fmt::format("no function named '{}'", name));
-      return;
-    }
-    record_fields answer;
-    answer.kind = record_kind::reply;
-    answer.call = fields.call;
-    answer.function = known->second;
-    (void)session_->answer(answer, std::span<const std::byte>());
-  }
-
-  void invoke(const record_fields& fields, body&& content) {
-    if (fields.function >= functions_.size()) {
-      context nobody(session_, fields.call, {}, 0);
-      return (void)nobody.fail(errc::function_not_found, "no function of that number");
-    }
-    entry& called = functions_[fields.function];
-    context call(session_, fields.call, called.name, fields.deadline_ns);
-    try {
-      called.function(call, std::move(content));
-    } catch (const std::exception& problem) {
-      (void)call.fail(errc::panic, problem.what());
-    } catch (...) {
-      (void)call.fail(errc::panic, "an exception that is no std::exception");
-    }
-  }
-
-  session_options options_;
-  std::vector<entry> functions_;
-  std::unordered_map<std::string, std::uint32_t> numbers_;
+  birthplace made_in_;
+  worker_options options_;
+  registry functions_;
+  std::vector<std::shared_ptr<worker_link>> links_;
+  std::atomic<bool> serving_{false};
 };
 
-worker::worker(session_options options) : impl_(std::make_unique<impl>(std::move(options))) {}
-worker::~worker() = default;
+worker::worker(worker_options options) : impl_(std::make_unique<impl>(std::move(options))) {}
+worker::~worker() {
+  // In a forked child the loop is the parent's, and the threads of the lanes do not exist.
+  if (impl_->forked()) (void)impl_.release();
+}
 
-worker& worker::raw(std::string name, raw_function function) {
-  impl_->add(std::move(name), std::move(function));
+worker& worker::add(handler made) {
+  impl_->add(std::move(made));
   return *this;
+}
+worker& worker::raw(std::string name, method_kind kind, raw_function function,
+                    function_options options) {
+  handler made;
+  made.name = std::move(name);
+  made.kind = kind;
+  made.run = std::move(function);
+  made.options = options;
+  return add(std::move(made));
 }
 
 result<void, call_error> worker::open(unique_fd socket) { return impl_->open(std::move(socket)); }
 result<std::size_t, call_error> worker::run_once(std::chrono::nanoseconds timeout) {
   return impl_->run_once(timeout);
 }
-int worker::fd() { return impl_->fd(); }
+int worker::fd() {
+  FERRY_CHECK(impl_->loop_ != nullptr);  // open() comes first
+  return impl_->loop_->fd();
+}
 const char* worker::reactor_name() const noexcept {
-  if (!impl_->session_) return "none";
-  return impl_->loop_->reactor_name();
+  return impl_->loop_ ? impl_->loop_->reactor_name() : "none";
+}
+loop worker::loop() {
+  const auto made = impl_->make_loop();
+  FERRY_CHECK(made);
+  return ferry::loop(impl_->loop_);
 }
 
 result<void, call_error> worker::run() {

@@ -98,7 +98,7 @@ class task_promise : public task_promise_base {
  public:
   task<T> get_return_object() noexcept;
   template <class U = T>
-  requires std::constructible_from<T, U&&>
+  requires std::convertible_to<U&&, T>
   void return_value(U&& value) { outcome_.value(std::forward<U>(value)); }
   void unhandled_exception() noexcept { outcome_.caught(); }
   T take() { return outcome_.take(); }

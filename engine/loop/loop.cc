@@ -1,5 +1,8 @@
 #include "engine/loop/loop.h"
 
+#include <pthread.h>
+#include <signal.h>
+
 #include "engine/loop/loop_core.h"
 
 namespace ferry {
@@ -21,6 +24,47 @@ result<void> loop::run(std::stop_token stop) {
     if (auto ran = core_->run_once(std::chrono::nanoseconds::max()); !ran) return ran.error();
   }
   return {};
+}
+
+spawned loop::start_here(task<> work) {
+  const wheel_guard wheel(*core_);
+  return ferry::start(std::move(work));
+}
+
+void loop::drive_until_done(const spawned& running) {
+  FERRY_CHECK(!core_->mine());  // a callback must not wait
+  while (!running.done()) {
+    if (auto ran = core_->run_once(std::chrono::nanoseconds::max()); !ran) return;
+  }
+}
+
+loop::sleeping loop::sleep_for(std::chrono::nanoseconds time) { return {core_, time}; }
+
+loop::sleeping::~sleeping() {
+  if (!armed()) return;
+  const wheel_guard wheel(*core_);
+  core_->timers().cancel(*this);
+}
+
+void loop::sleeping::await_suspend(std::coroutine_handle<> waiting) {
+  waiting_ = waiting;
+  const wheel_guard wheel(*core_);
+  core_->timers().arm(*this, clock::now() + time_);
+}
+
+result<loop_thread> loop_thread::start(loop_options options) {
+  auto made = loop::create(options);
+  if (!made) return made.error();
+  // The host's handlers run on the host's threads.
+  sigset_t all, before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  std::jthread thread([driven = *made](std::stop_token stop) mutable {
+    ::pthread_setname_np(::pthread_self(), "ferry-loop");
+    (void)driven.run(stop);
+  });
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return loop_thread(std::move(*made), std::move(thread));
 }
 
 int loop::fd() { return core_->fd(); }

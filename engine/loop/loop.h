@@ -15,8 +15,12 @@
 #pragma once
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <stop_token>
+#include <thread>
 
+#include "engine/coro/task.h"
+#include "engine/loop/timer_queue.h"
 #include "engine/reactor/reactor.h"
 #include "engine/unique_function.h"
 
@@ -47,13 +51,76 @@ class loop {
   clock::time_point next_deadline();
   // Runs `job` on the thread that drives, soon and in order.
   void post(unique_function<void()> job);
+  // Awaits `work` from ordinary code: drives until it is done. An exception that leaves it passes.
+  template <class T>
+  T run(task<T> work) {
+    std::optional<detail::task_value<T>> out;
+    std::exception_ptr thrown;
+    const auto waiting = [](task<T> inner, auto& to, auto& problem) -> task<> {
+      try {
+        if constexpr (std::is_void_v<T>) {
+          co_await std::move(inner);
+          to.emplace();
+        } else {
+          to.emplace(co_await std::move(inner));
+        }
+      } catch (...) {
+        problem = std::current_exception();
+      }
+    };
+    {
+      const auto running = start_here(waiting(std::move(work), out, thrown));
+      drive_until_done(running);
+    }
+    if (thrown) std::rethrow_exception(thrown);
+    if constexpr (!std::is_void_v<T>) return std::move(*out);
+  }
+  // Awaited on the thread that drives: resumes after `time`.
+  class sleeping;
+  sleeping sleep_for(std::chrono::nanoseconds time);
   const char* reactor_name() const noexcept;  // "io_uring" or "epoll"
 
+  explicit loop(std::shared_ptr<loop_core> core) noexcept : core_(std::move(core)) {}
   const std::shared_ptr<loop_core>& core() const noexcept { return core_; }
 
  private:
-  explicit loop(std::shared_ptr<loop_core> core) noexcept : core_(std::move(core)) {}
+  spawned start_here(task<> work);  // with the wheel in hand, as all that runs on the loop
+  void drive_until_done(const spawned& running);
   std::shared_ptr<loop_core> core_;
+};
+
+class loop::sleeping : private timer_entry {
+ public:
+  sleeping(std::shared_ptr<loop_core> core, std::chrono::nanoseconds time) noexcept
+      : core_(std::move(core)), time_(time) {}
+  ~sleeping();
+  bool await_ready() const noexcept { return time_ <= time_.zero(); }
+  void await_suspend(std::coroutine_handle<> waiting);
+  void await_resume() const noexcept {}
+
+ private:
+  void on_due(clock::time_point) override { waiting_.resume(); }
+  std::shared_ptr<loop_core> core_;
+  std::chrono::nanoseconds time_;
+  std::coroutine_handle<> waiting_;
+};
+
+// A loop with a thread of its own, which runs it until the object goes: for hosts that have no loop
+// and want callbacks and coroutines to run meanwhile. Signals stay with the host's threads.
+class loop_thread {
+ public:
+  static result<loop_thread> start(loop_options options = {});
+  loop_thread(loop_thread&&) noexcept = default;
+  loop_thread& operator=(loop_thread&&) noexcept = default;
+  ~loop_thread() = default;  // stops and joins; not from a callback
+
+  ferry::loop& loop() noexcept { return loop_; }
+
+ private:
+  loop_thread(ferry::loop made, std::jthread thread) noexcept
+      : loop_(std::move(made)), thread_(std::move(thread)) {}
+  ferry::loop loop_;
+  std::jthread thread_;
 };
 
 }  // namespace ferry

@@ -48,6 +48,7 @@ loop_core::loop_core(std::unique_ptr<reactor> waker, unique_fd wake)
     : reactor_(std::move(waker)), wake_(std::move(wake)), slots_(1), policy_(spin_limit_ns) {}
 
 loop_core::~loop_core() {
+  if (made_in_.left()) return;  // what is watched is the parent's
   reactor_->unwatch(wake_.get());
   FERRY_CHECK(live_ == 0);  // sources hold the loop
 }
@@ -385,6 +386,7 @@ woke loop_core::wait_many(clock::time_point planned, condition until) {
 }
 
 result<std::size_t> loop_core::run_once(std::chrono::nanoseconds max_wait) {
+  if (made_in_.left()) return error{errc::not_supported, 0, "a loop in a forked child"};
   if (mine()) return error{errc::invalid_request, 0, "run_once inside a callback"};
   auto deadline = clock::time_point::max();
   if (max_wait != std::chrono::nanoseconds::max())

@@ -15,6 +15,7 @@
 #include "engine/session/spin_policy.h"
 #include "engine/unique_function.h"
 #include "engine/waiting.h"
+#include "shm/birthplace.h"
 #include "shm/unique_fd.h"
 
 namespace ferry {
@@ -88,6 +89,7 @@ class loop_core {
   bool spin(clock::time_point planned, std::chrono::nanoseconds limit, const condition& until);
   loop_source* source_of(std::uint64_t token) noexcept;
 
+  birthplace made_in_;
   std::unique_ptr<reactor> reactor_;
   unique_fd wake_;  // an eventfd: nudge()
   driver wheel_;

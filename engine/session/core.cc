@@ -267,6 +267,7 @@ result<void> session_core::retire_segment(std::uint32_t id) {
 // --- end ----------------------------------------------------------------------------------------
 
 void session_core::fail(errc code, std::string text) noexcept {
+  if (forked()) return;  // another thread may have held the mutex
   {
     const std::lock_guard guard(failure_mutex_);
     if (over_.load(std::memory_order_relaxed)) return;
@@ -291,6 +292,11 @@ bool session_core::peer_hung_up() const noexcept {
 }
 
 call_error session_core::failure() const {
+  if (forked()) {
+    return {errc::not_supported,
+            "this process was forked from the one that made the session: make one of its own",
+            false};
+  }
   const std::lock_guard guard(failure_mutex_);
   return failure_;
 }

@@ -60,7 +60,9 @@ class session_core final : public body_owner, public std::enable_shared_from_thi
   // The first failure wins; the peer learns by the end of the socket. Idempotent.
   void fail(errc code, std::string text) noexcept;
   void close() noexcept;  // an orderly end: bye, then the end of the socket
-  bool over() const noexcept { return over_.load(std::memory_order_acquire); }
+  bool over() const noexcept { return over_.load(std::memory_order_acquire) || forked(); }
+  // In a forked child: the session is its parent's, and nothing of it may be touched here.
+  bool forked() const noexcept { return made_in_.left(); }
   call_error failure() const;          // why it is over
   bool peer_hung_up() const noexcept;  // asks the socket, without reading it
 
@@ -89,6 +91,7 @@ class session_core final : public body_owner, public std::enable_shared_from_thi
   result<void> retire_segment(std::uint32_t id);
 
   const session_options options_;
+  birthplace made_in_;
   unique_fd socket_;
   own_segment control_;
   peer_segment peer_control_;

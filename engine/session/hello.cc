@@ -97,6 +97,13 @@ result<packet, call_error> await_packet(const unique_fd& socket, std::span<std::
   }
 }
 
+bool is_reject(std::span<const std::byte> packet) {
+  packet_header header{};
+  if (packet.size() < sizeof(reject_packet)) return false;
+  std::memcpy(&header, packet.data(), sizeof header);
+  return header.kind == packet_kind::reject;
+}
+
 result<hello_packet, call_error> parse_hello(const packet& got, std::span<const std::byte> bytes) {
   hello_packet hello{};
   packet_header header{};
@@ -104,9 +111,6 @@ result<hello_packet, call_error> parse_hello(const packet& got, std::span<const 
     return call_error{errc::corrupt, "the peer's first packet is too short for a hello", false};
   }
   std::memcpy(&header, bytes.data(), sizeof header);
-  if (header.kind == packet_kind::reject && bytes.size() >= sizeof(reject_packet)) {
-    return read_reject(bytes);
-  }
   // Magic and version come first and stay where they are in every version.
   constexpr std::size_t prefix = offsetof(hello_packet, features_offered);
   if (header.kind != packet_kind::hello || bytes.size() < prefix) {
@@ -251,11 +255,10 @@ result<established, call_error> check_answer(const unique_fd& socket, offered_he
     return why;
   };
   if (!got) return refuse(std::move(got).error());
-  auto theirs = parse_hello(*got, buffer.first(got->size_bytes));
-  if (!theirs) {
-    if (theirs.error().code == errc::refused) return theirs.error();
-    return refuse(theirs.error());
-  }
+  const auto first = buffer.first(got->size_bytes);
+  if (is_reject(first)) return read_reject(first);  // whatever its code: it knows that it refused
+  auto theirs = parse_hello(*got, first);
+  if (!theirs) return refuse(theirs.error());
   if (auto good = check_hello(*theirs, offer.mine); !good) return refuse(good.error());
   auto mapped = peer_segment::map(got->fds[0], theirs->control_bytes);
   if (!mapped) return refuse(rich(mapped.error(), "the peer's control segment"));

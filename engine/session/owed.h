@@ -21,8 +21,8 @@ class owed_records {
     if (fields.kind == record_kind::credit) {
       for (entry& each : waiting_) {
         if (each.fields.kind != record_kind::credit || each.fields.call != fields.call) continue;
-        const stream_credit more = credit_of(fields), before = credit_of(each.fields);
-        each.fields = credit_record(fields.call, {before.items + more.items, before.bytes + more.bytes});
+        each.fields.spare += fields.spare;
+        each.fields.deadline_ns += fields.deadline_ns;
         return;
       }
     }

@@ -26,6 +26,11 @@ bool stream_inbox::push(stream_entry&& entry) {
   return true;
 }
 
+void stream_inbox::push_last(body&& content) {
+  const std::lock_guard guard(lock_);
+  if (!discarding_ && !finished_) came_.push_back({std::move(content), 0, 0});
+}
+
 void stream_inbox::finish(std::optional<call_error> why) {
   stream_waiter woken;
   {

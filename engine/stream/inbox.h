@@ -25,6 +25,9 @@ struct stream_window {
   std::uint64_t bytes = 4 << 20;
 };
 
+// What the writer of a stream may send before it has heard of the reader's window.
+inline constexpr stream_credit first_credit{16, 1 << 20};
+
 struct stream_entry {
   body content;
   std::uint16_t code = 0;  // with flag is_error
@@ -42,6 +45,8 @@ class stream_inbox {
   // --- reader -----------------------------------------------------------------------------------
   // False: beyond the window. The sender broke the protocol.
   bool push(stream_entry&& entry);
+  // The one answer of a call that sent items: outside the window, before finish().
+  void push_last(body&& content);
   // Nothing follows. `why` empty: a regular end. The first one counts.
   void finish(std::optional<call_error> why);
   // The sender says that it is at work.

@@ -2,11 +2,16 @@
 
 #include <fmt/format.h>
 
+#include "engine/coarse_clock.h"
 #include "engine/stream/failure.h"
 
 namespace ferry {
 
 using clock = stream_inbox::clock;
+
+namespace {
+constexpr std::size_t max_item_error_text = 200;  // travels inline on every session
+}
 
 void stream_core::pay_credit() {
   if (const auto more = in.owed()) host->send_small(credit_record(call, *more));
@@ -48,7 +53,8 @@ std::optional<clock::time_point> stream_core::idle_until(std::chrono::nanosecond
                                                          clock::time_point began) const {
   if (idle == no_limit) return clock::time_point::max();
   const auto from = std::max(began, in.last_progress());
-  const auto until = from > clock::time_point::max() - idle ? clock::time_point::max() : from + idle;
+  const auto until =
+      from > clock::time_point::max() - idle ? clock::time_point::max() : from + idle;
   if (clock::now() >= until) return std::nullopt;
   return until;
 }
@@ -96,6 +102,28 @@ result<void, call_error> stream_core::write(std::span<const std::byte> bytes, lo
   }
 }
 
+result<void, call_error> stream_core::write_error(errc code, std::string_view text) {
+  while (out.open() && !out.may_send()) {
+    follower me;
+    if (!out.wait({&me, nullptr, nullptr})) break;
+    const auto arrived = host->block(me, no_limit);
+    out.stop_waiting();
+    if (!arrived) return arrived.error();
+  }
+  if (end_sent_ || !out.open()) return call_error{errc::closed, "nobody reads", false, {}};
+  record_fields fields;
+  fields.kind = record_kind::item;
+  fields.flags = is_error;
+  fields.code = static_cast<std::uint16_t>(code);
+  fields.call = call;
+  const auto bytes = std::as_bytes(std::span(text.substr(0, max_item_error_text)));
+  if (auto sent = host->send_item(fields, bytes, nullptr, true); !sent) {
+    return call_error{sent.error().code, sent.error().message(), false, {}};
+  }
+  out.spent(bytes.size());
+  return {};
+}
+
 void stream_core::end_writing() {
   if (std::exchange(end_sent_, true) || !out.open()) return;
   record_fields fields;
@@ -105,6 +133,7 @@ void stream_core::end_writing() {
 }
 
 void stream_core::abandon(errc code) {
+  if (of_function) return in.discard();
   if (std::exchange(abandoned_, true)) return;
   host->give_up(call, code);
   out.close({code, code == errc::timeout ? "idle for too long" : "given up by this side", true});

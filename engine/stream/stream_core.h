@@ -69,11 +69,14 @@ class stream_core {
   // Waits for credit, each time at most `idle`.
   result<void, call_error> write(std::span<const std::byte> bytes, loan* filled,
                                  std::chrono::nanoseconds idle);
+  // An error in place of one item. Waits as write().
+  result<void, call_error> write_error(errc code, std::string_view text);
   void end_writing();  // half close, once
   bool ended_writing() const noexcept { return end_sent_; }
 
-  // Ends the call from this side, once.
+  // Ends the call from this side, once. At a function's side, it only reads no more.
   void abandon(errc code);
+  bool of_function = false;
 
   std::optional<std::stop_callback<unique_function<void()>>> on_stop;
 

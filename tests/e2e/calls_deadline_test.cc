@@ -32,16 +32,15 @@ TEST_F(calls_deadline, end_an_asynchronous_call_while_the_host_runs) {
   const auto hold = id_of(host, "hold");
   std::optional<call_result> outcome;
   const auto before = steady::now();
-  ASSERT_TRUE(host.call_async(hold, no_bytes, [&](call_result&& r) {
-    outcome.emplace(std::move(r));
-  }, within(30ms)));
+  ASSERT_TRUE(host.call_async(
+      hold, no_bytes, [&](call_result&& r) { outcome.emplace(std::move(r)); }, within(30ms)));
   ASSERT_TRUE(drive(host, [&] { return outcome.has_value(); }));
   EXPECT_GE(steady::now() - before, 30ms);
   EXPECT_EQ(code_of(*outcome), errc::timeout);
   EXPECT_TRUE(outcome->error().maybe_executed);
   EXPECT_EQ(ask(host, "release"), "released");
   EXPECT_EQ(ask(host, "echo", "next"), "next");
-  EXPECT_EQ(host.stats().stale_answers, 1u);
+  EXPECT_EQ(host.stats().stale_answers, 0u);  // the worker was told, and sent none
 }
 
 TEST_F(calls_deadline, end_asynchronous_calls_in_the_order_in_which_they_pass) {
@@ -49,10 +48,13 @@ TEST_F(calls_deadline, end_asynchronous_calls_in_the_order_in_which_they_pass) {
   const auto hold = id_of(host, "hold");
   std::vector<int> order;
   for (const int ms : {90, 30, 60}) {
-    ASSERT_TRUE(host.call_async(hold, no_bytes, [&, ms](call_result&& r) {
-      EXPECT_EQ(code_of(r), errc::timeout);
-      order.push_back(ms);
-    }, within(std::chrono::milliseconds(ms))));
+    ASSERT_TRUE(host.call_async(
+        hold, no_bytes,
+        [&, ms](call_result&& r) {
+          EXPECT_EQ(code_of(r), errc::timeout);
+          order.push_back(ms);
+        },
+        within(std::chrono::milliseconds(ms))));
   }
   ASSERT_TRUE(drive(host, [&] { return order.size() == 3; }));
   EXPECT_EQ(order, (std::vector<int>{30, 60, 90}));
@@ -62,10 +64,13 @@ TEST_F(calls_deadline, end_asynchronous_calls_also_while_another_thread_waits_fo
   launched host = start();
   const auto hold = id_of(host, "hold");
   std::atomic<bool> ended{false};
-  ASSERT_TRUE(host.call_async(hold, no_bytes, [&](call_result&& r) {
-    EXPECT_EQ(code_of(r), errc::timeout);
-    ended = true;
-  }, within(20ms)));
+  ASSERT_TRUE(host.call_async(
+      hold, no_bytes,
+      [&](call_result&& r) {
+        EXPECT_EQ(code_of(r), errc::timeout);
+        ended = true;
+      },
+      within(20ms)));
   EXPECT_EQ(ask(host, "sleep_ms", "100"), "slept");  // blocks, and drives meanwhile
   EXPECT_TRUE(ended);
 }
@@ -97,9 +102,8 @@ TEST_F(calls_deadline, that_have_passed_already_end_the_call_at_once) {
                              std::chrono::nanoseconds::min()}) {
     EXPECT_EQ(code_of(host.call(hold, no_bytes, within(timeout))), errc::timeout);
     std::optional<call_result> outcome;
-    ASSERT_TRUE(host.call_async(hold, no_bytes, [&](call_result&& r) {
-      outcome.emplace(std::move(r));
-    }, within(timeout)));
+    ASSERT_TRUE(host.call_async(
+        hold, no_bytes, [&](call_result&& r) { outcome.emplace(std::move(r)); }, within(timeout)));
     EXPECT_FALSE(outcome.has_value());  // never from inside call_async
     ASSERT_TRUE(drive(host, [&] { return outcome.has_value(); }));
     EXPECT_EQ(code_of(*outcome), errc::timeout);
@@ -113,8 +117,9 @@ TEST_F(calls_deadline, in_a_distant_future_are_as_good_as_none) {
                              std::chrono::nanoseconds(std::chrono::hours(24 * 365 * 200))}) {
     EXPECT_EQ(text_of(host.call("echo", bytes_of("x"), within(timeout))), "x");
     std::string answer;
-    ASSERT_TRUE(host.call_async(id_of(host, "echo"), bytes_of("y"),
-                                [&](call_result&& r) { answer = text_of(r); }, within(timeout)));
+    ASSERT_TRUE(host.call_async(
+        id_of(host, "echo"), bytes_of("y"), [&](call_result&& r) { answer = text_of(r); },
+        within(timeout)));
     ASSERT_TRUE(drive(host, [&] { return !answer.empty(); }));
     EXPECT_EQ(answer, "y");
   }
@@ -138,14 +143,15 @@ TEST_F(calls_deadline, of_many_calls_leave_none_of_them_in_the_table) {
   for (int round = 0; round < 20; ++round) {
     std::size_t ended = 0;
     for (int i = 0; i < 64; ++i) {
-      ASSERT_TRUE(host.call_async(hold, no_bytes, [&](call_result&&) { ++ended; }, within(1ms)));
+      ASSERT_TRUE(host.call_async(
+          hold, no_bytes, [&](call_result&&) { ++ended; }, within(1ms)));
     }
     ASSERT_TRUE(drive(host, [&] { return ended == 64; }));
   }
   EXPECT_EQ(ask(host, "release"), "released");
   EXPECT_EQ(host.stats().calls_in_flight, 0u);
   EXPECT_EQ(ask(host, "echo", "next"), "next");
-  EXPECT_EQ(host.stats().stale_answers, 20u * 64);
+  EXPECT_EQ(host.stats().stale_answers, 0u);
 }
 
 }  // namespace

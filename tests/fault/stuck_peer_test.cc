@@ -154,11 +154,14 @@ TEST_F(stuck_peer, an_answer_held_back_does_not_wait_for_a_host_that_is_gone) {
     EXPECT_TRUE(held.back().reply(no_bytes));
     held.pop_back();
   }
+  // The ring is full: the answer is kept for when the host reads.
   auto late = std::async(std::launch::async, [&] { return held.back().reply(no_bytes); });
-  EXPECT_EQ(late.wait_for(50ms), std::future_status::timeout);
-  peer.hang_up();
   ASSERT_EQ(late.wait_for(at_once), std::future_status::ready) << "the answer hangs";
-  EXPECT_EQ(late.get().error().code, errc::closed);
+  EXPECT_TRUE(late.get());
+  held.pop_back();
+  peer.hang_up();
+  EXPECT_EQ(held.back().reply(no_bytes).error().code, errc::closed);
+  held.pop_back();
   held.clear();  // and so do the answers that are given for what was not answered
 }
 

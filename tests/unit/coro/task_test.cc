@@ -2,12 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "engine/coro/manual_event.h"
+#include "shm/result.h"
 
 namespace ferry {
 namespace {
@@ -69,6 +71,18 @@ TEST(task, gives_a_value_that_only_moves) {
   const auto running = start(store(make(), got));
   ASSERT_TRUE(running.done());
   EXPECT_EQ(*got, 7);
+}
+
+TEST(task, gives_a_result_or_the_error_that_is_returned_instead) {
+  auto divide = [](int by) -> task<result<int>> {
+    if (by == 0) co_return error{errc::bad_argument};
+    co_return 6 / by;
+  };
+  result<int> good = error{errc::empty}, bad = 0;
+  EXPECT_TRUE(start(store(divide(2), good)).done());
+  EXPECT_TRUE(start(store(divide(0), bad)).done());
+  EXPECT_EQ(*good, 3);
+  EXPECT_EQ(bad.error().code, errc::bad_argument);
 }
 
 TEST(task, waits_and_goes_on_where_it_was) {
@@ -238,6 +252,11 @@ TEST(when_all, starts_all_in_order_and_gives_every_value) {
   EXPECT_EQ(std::get<0>(got), 1);
   EXPECT_EQ(*std::get<1>(got), "two");
   EXPECT_EQ(std::get<2>(got), 3);
+}
+
+TEST(when_all, of_nothing_ends_at_once) {
+  std::tuple<> got;
+  EXPECT_TRUE(start(store(when_all(), got)).done());
 }
 
 TEST(when_all, waits_for_the_last_in_whatever_order_they_end) {

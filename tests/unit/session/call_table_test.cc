@@ -117,7 +117,7 @@ TEST(call_table, ends_what_has_expired_and_nothing_else) {
   const auto first = begin(calls, early, noon);
   const auto second = begin(calls, late, noon + 10s);
   ASSERT_TRUE(first && second && begin(calls, unbounded));
-  const auto run = [](completion& done) { done(nullptr, body(), nullptr); };
+  const auto run = [](std::uint64_t, completion& done) { done(nullptr, body(), nullptr); };
   calls.end_expired(noon - 1ns, run);
   EXPECT_EQ(early, 0);
   calls.end_expired(noon, run);
@@ -146,7 +146,7 @@ TEST(call_table, knows_a_time_before_which_nothing_expires) {
   EXPECT_EQ(calls.next_deadline(), noon);
   EXPECT_TRUE(end(calls, *soonest));
   EXPECT_LE(calls.next_deadline(), noon + 5s);  // may be earlier than the earliest
-  const auto run = [](completion& done) { done(nullptr, body(), nullptr); };
+  const auto run = [](std::uint64_t, completion& done) { done(nullptr, body(), nullptr); };
   calls.end_expired(noon, run);
   EXPECT_EQ(calls.next_deadline(), noon + 5s);  // exact again after a sweep
   calls.end_expired(noon + 5s, run);
@@ -159,7 +159,7 @@ TEST(call_table, ends_all_at_the_end) {
   call_table calls(8);
   int runs = 0;
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(begin(calls, runs, i % 2 == 0 ? never : noon));
-  calls.end_all([](completion& done) { done(nullptr, body(), nullptr); });
+  calls.end_all([](std::uint64_t, completion& done) { done(nullptr, body(), nullptr); });
   EXPECT_EQ(runs, 5);
   EXPECT_EQ(calls.in_flight(), 0u);
   for (int i = 0; i < 8; ++i) EXPECT_TRUE(begin(calls, runs));
@@ -239,7 +239,7 @@ TEST(call_table, loses_no_call_among_many_threads_and_a_sweeper) {
   std::atomic<int> runs{0}, begun{0};
   std::atomic<bool> stop{false};
   std::thread sweeper([&] {
-    const auto run = [](completion& done) { done(nullptr, body(), nullptr); };
+    const auto run = [](std::uint64_t, completion& done) { done(nullptr, body(), nullptr); };
     while (!stop) {
       if (calls.next_deadline() <= noon) calls.end_expired(noon, run);
       std::this_thread::yield();
@@ -282,7 +282,7 @@ TEST(call_table, never_forgets_a_deadline_that_comes_during_a_sweep) {
   std::thread sweeper([&] {
     for (int round = 1; round <= rounds; ++round) {
       while (begins < round) cpu_pause();
-      calls.end_expired(noon - 50s, [](completion&) {});
+      calls.end_expired(noon - 50s, [](std::uint64_t, completion&) {});
       sweeps = round;
     }
   });

@@ -1,0 +1,278 @@
+#include "engine/client_impl.h"
+
+namespace ferry {
+
+client::impl::impl(std::shared_ptr<loop_core> loop, std::unique_ptr<session> session,
+                   client_options options)
+    : options_(std::move(options)),
+      loop_(std::move(loop)),
+      session_(std::move(session)),
+      core_(session_->core()),
+      calls_(options_.max_calls) {}
+
+result<void> client::impl::open() {
+  const wheel_guard wheel(*loop_);
+  loop_->add(*this);
+  return loop_->watch(*this, core_.socket(), 0);
+}
+
+void client::impl::leave_loop() {
+  closed_.store(true, std::memory_order_relaxed);
+  core_.close();
+  if (core_.forked()) return;  // the loop is the parent's too, and perhaps nobody's to leave
+  const wheel_guard wheel(*loop_);
+  finish();
+  loop_->remove(*this);
+}
+
+// --- a turn -------------------------------------------------------------------------------------
+
+std::size_t client::impl::turn() {
+  const std::uint64_t before = ended();
+  const std::size_t came = poll();
+  core_.collect_returns();
+  if (owed_.any() || room_wanted_.load(std::memory_order_relaxed)) [[unlikely]]
+    serve_room();
+  if (calls_.next_deadline() != clock::time_point::max()) expire(coarse_now());
+  if (core_.over() && !finished_) {
+    finish();
+    return came + 1;  // worth telling, also if no call was in flight
+  }
+  return came + (ended() - before);
+}
+
+std::size_t client::impl::tick(clock::time_point now) {
+  const std::uint64_t before = ended();
+  expire(now);
+  core_.trim(false);
+  return ended() - before;
+}
+
+void client::impl::land_other(const record_fields& fields, body&& content) {
+  switch (fields.kind) {
+    case record_kind::failure: {
+      const bool known = calls_.end(fields.call, [&](completion& done) {
+        count_ended();
+        call_error why = failure_in(fields.code, fields.flags, content.bytes());
+        done(&fields, body(), &why);
+      });
+      if (!known) stale_.fetch_add(1, std::memory_order_relaxed);
+      return;
+    }
+    case record_kind::pong:
+    case record_kind::end: {
+      const bool known = calls_.end(fields.call, [&](completion& done) {
+        count_ended();
+        done(&fields, body(), nullptr);
+      });
+      if (!known) stale_.fetch_add(1, std::memory_order_relaxed);
+      return;
+    }
+    case record_kind::item:
+    case record_kind::credit:
+    case record_kind::progress: return land_in_stream(fields, std::move(content));
+    default: return core_.fail(errc::corrupt, "the worker sent what only a host sends");
+  }
+}
+
+void client::impl::expire(clock::time_point now) {
+  if (now < calls_.next_deadline()) return;
+  calls_.end_expired(now, [this](std::uint64_t call, completion& done) {
+    count_ended();
+    give_notice(call, errc::timeout);
+    call_error why = timed_out();
+    done(nullptr, body(), &why);
+  });
+}
+
+void client::impl::finish() {
+  if (!std::exchange(finished_, true)) loop_->unwatch(core_.socket());
+  end_all();
+}
+
+void client::impl::end_all() {
+  core_.reclaim();
+  calls_.end_all([this](std::uint64_t, completion& done) {
+    count_ended();
+    call_error why = over_error(true);
+    done(nullptr, body(), &why);
+  });
+}
+
+void client::impl::drive_until_arrived(follower& me, clock::time_point deadline) {
+  for (;;) {
+    const std::size_t landed = loop_->alone() ? poll() : loop_->turn();
+    if (me.arrived()) return;
+    if (core_.over()) return finish();
+    if (landed != 0) {
+      // Also a flood of answers to nobody must not carry us past a deadline.
+      if (++turns_ % 64 != 0) continue;
+      const auto now = clock::now();
+      loop_->serve_due(now);
+      if (me.arrived() || now >= deadline) return;
+      continue;
+    }
+    const woke how = loop_->wait(deadline);
+    if (loop_->has_posts() || owed_.any() || room_wanted_.load(std::memory_order_relaxed)) {
+      loop_->turn();
+    }
+    if (how == woke::timeout) {
+      const auto now = clock::now();
+      loop_->serve_due(now);
+      if (me.arrived() || now >= deadline) return;
+    }
+  }
+}
+
+result<std::size_t, call_error> client::impl::run_once(std::chrono::nanoseconds timeout) {
+  const std::uint64_t before = ended();
+  if (core_.forked()) return core_.failure();
+  if (core_.over()) timeout = {};
+  if (auto ran = loop_->run_once(timeout); !ran) {
+    return call_error{ran.error().code, ran.error().message(), false};
+  }
+  const std::uint64_t count = ended() - before;
+  if (count == 0 && core_.over()) return over_error(false);
+  return static_cast<std::size_t>(count);
+}
+
+// --- giving up ----------------------------------------------------------------------------------
+
+void client::impl::canceller::operator()() const noexcept {
+  const auto client = self.lock();
+  if (!client) return;
+  client->loop_->post([held = self, id = call] {
+    if (const auto still = held.lock()) still->cancel_here(id);
+  });
+}
+
+void client::impl::cancel_here(std::uint64_t call) {
+  calls_.end(call, [&](completion& done) {
+    count_ended();
+    give_notice(call, errc::cancelled);
+    call_error why = cancelled(true);
+    done(nullptr, body(), &why);
+  });
+}
+
+bool client::impl::abandon(std::uint64_t call, errc code) {
+  if (!calls_.end(call, [](completion&) {})) return false;
+  give_notice(call, code);
+  return true;
+}
+
+void client::impl::give_notice(std::uint64_t call, errc code) {
+  if (core_.over()) return;
+  record_fields fields;
+  fields.kind = record_kind::cancel;
+  fields.call = call;
+  fields.code = static_cast<std::uint16_t>(code);
+  send_small(fields);
+}
+
+// --- names --------------------------------------------------------------------------------------
+
+result<function_id, call_error> client::impl::function(std::string_view name,
+                                                       const call_options& options) {
+  {
+    const std::shared_lock guard(names_mutex_);
+    if (const auto known = names_.find(name); known != names_.end()) return known->second;
+  }
+  if (name.empty()) return call_error{errc::invalid_request, "a function has no empty name", false};
+  record_fields fields;
+  fields.kind = record_kind::resolve;
+  std::uint32_t number = 0;
+  const auto bytes = std::as_bytes(std::span(name));
+  if (bytes.size() > core_.options().inline_limit) {
+    return call_error{errc::function_not_found, "a function name of that length", false};
+  }
+  auto answer = call(fields, std::span<const std::byte>(bytes), options, &number);
+  if (!answer) return std::move(answer).error();
+  const std::unique_lock guard(names_mutex_);
+  return names_.try_emplace(std::string(name), function_id{number}).first->second;
+}
+
+result<function_id, call_error> client::impl::bind(const method_key& method) {
+  const std::uint32_t slot = method.slot();
+  if (slot < slot_cache) {
+    // acquire: pairs with the release below; the worker was told before.
+    const std::uint32_t known = bound_slots_[slot].load(std::memory_order_acquire);
+    if (known != 0) return function_id{known};
+  }
+  auto bound = bind(method.name());
+  if (bound && slot < slot_cache) {
+    bound_slots_[slot].store(bound->value, std::memory_order_release);
+  }
+  return bound;
+}
+
+result<function_id, call_error> client::impl::bind(std::string_view name) {
+  {
+    const std::shared_lock guard(names_mutex_);
+    if (const auto known = bound_names_.find(name); known != bound_names_.end()) {
+      return known->second;
+    }
+  }
+  if (name.empty() || name.size() > core_.options().inline_limit) {
+    return call_error{errc::function_not_found, "a function name of that length", false};
+  }
+  const std::unique_lock guard(names_mutex_);
+  if (const auto known = bound_names_.find(name); known != bound_names_.end()) {
+    return known->second;
+  }
+  record_fields fields;
+  fields.kind = record_kind::bind;
+  fields.function = first_bound + static_cast<std::uint32_t>(bound_names_.size());
+  const auto bytes = std::as_bytes(std::span(name));
+  auto sent = core_.send(fields, bytes);
+  if (!sent && sent.error().code == errc::full) {
+    const auto room = drive_until(after(options_.timeout), [&] {
+      sent = core_.send(fields, bytes);
+      return sent || sent.error().code != errc::full;
+    });
+    if (!room) sent = room.error();
+  }
+  if (!sent) return refusal(sent.error());
+  return bound_names_.emplace(std::string(name), function_id{fields.function}).first->second;
+}
+
+result<std::chrono::nanoseconds, call_error> client::impl::ping(const call_options& options) {
+  record_fields fields;
+  fields.kind = record_kind::ping;
+  const auto began = clock::now();
+  auto answer = call(fields, std::span<const std::byte>(), options);
+  if (!answer) return std::move(answer).error();
+  return std::chrono::nanoseconds(clock::now() - began);
+}
+
+// --- why not ------------------------------------------------------------------------------------
+
+call_error client::impl::over_error(bool maybe_executed) const {
+  call_error why = core_.failure();
+  if (core_.forked()) return why;
+  // To a caller every end but its own close() is a worker that is not there any more.
+  if (!closed_.load(std::memory_order_relaxed) && why.code != errc::unavailable) {
+    why = {errc::unavailable, "the session ended: " + why.message(), false};
+  }
+  why.maybe_executed = maybe_executed;
+  return why;
+}
+
+call_error client::impl::refusal(const error& why) const {
+  if (core_.over()) return over_error(false);
+  switch (why.code) {
+    case errc::full:
+    case errc::no_memory:
+    case errc::limit: return {errc::overloaded, why.message(), false};
+    case errc::bad_argument: return {errc::invalid_request, why.message(), false};
+    default: return {why.code, why.message(), false};
+  }
+}
+
+call_error client::impl::too_many_calls() const {
+  return {errc::overloaded,
+          fmt::format("{} calls are in flight, as many as max_calls allows", options_.max_calls),
+          false};
+}
+
+}  // namespace ferry

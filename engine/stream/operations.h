@@ -1,0 +1,66 @@
+// What a coroutine awaits on a stream: the next item, or room for one more.
+// Threads   the one that drives the loop. Lifetime  in the coroutine's frame; destroyed, it waits no
+//           more.
+// Source    engine/stream/README.md.
+#pragma once
+#include <coroutine>
+
+#include "engine/stream/stream_core.h"
+
+namespace ferry {
+
+class next_operation : private timer_entry {
+ public:
+  next_operation(std::shared_ptr<stream_core> stream, std::chrono::nanoseconds idle) noexcept
+      : stream_(std::move(stream)), idle_(idle) {}
+  ~next_operation();
+
+  bool await_ready() {
+    outcome_ = stream_->try_next();
+    return outcome_.has_value();
+  }
+  bool await_suspend(std::coroutine_handle<> waiting);
+  stream_core::next_result await_resume() {
+    if (!outcome_) outcome_ = stream_->try_next();
+    FERRY_CHECK(outcome_.has_value());
+    return std::move(*outcome_);
+  }
+
+ private:
+  void on_due(stream_inbox::clock::time_point now) override;
+  void resume();
+
+  std::shared_ptr<stream_core> stream_;
+  std::chrono::nanoseconds idle_;
+  stream_inbox::clock::time_point began_{};
+  std::optional<stream_core::next_result> outcome_;
+  std::coroutine_handle<> waiting_;  // null: not suspended
+};
+
+class send_operation : private timer_entry {
+ public:
+  // Sends `filled` if that is set, else a copy of `bytes`; both outlive the operation.
+  send_operation(std::shared_ptr<stream_core> stream, std::span<const std::byte> bytes,
+                 loan* filled, std::chrono::nanoseconds idle) noexcept
+      : stream_(std::move(stream)), bytes_(bytes), filled_(filled), idle_(idle) {}
+  ~send_operation();
+
+  bool await_ready() { return attempt(); }
+  bool await_suspend(std::coroutine_handle<> waiting);
+  result<void, call_error> await_resume() { return std::move(*outcome_); }
+
+ private:
+  bool attempt();  // true: sent, or never will be
+  bool wait();     // false: no need to
+  void on_due(stream_inbox::clock::time_point now) override;
+  void resume();
+
+  std::shared_ptr<stream_core> stream_;
+  std::span<const std::byte> bytes_;
+  loan* filled_;
+  std::chrono::nanoseconds idle_;
+  std::optional<result<void, call_error>> outcome_;
+  std::coroutine_handle<> waiting_;
+};
+
+}  // namespace ferry

@@ -1,0 +1,251 @@
+// Items that come one by one, and items that are sent one by one, for hosts and functions alike.
+//
+//   auto lines = host.server_stream(read_lines, path);   // or co_await lines.next()
+//   while (auto line = lines.read()) {
+//     if (!*line) break;                                 // the end
+//     use(**line);
+//   }
+//
+// Waiting   read() and write() block; next() and send() are awaited by coroutines; try_next() and
+//           try_send() never wait. An item that is there is handed out without suspending.
+// Idle      the time that one wait for an item may take. It counts only while somebody waits, and
+//           starts again with every item and every progress() of the function.
+// Errors    timeout (2001): idle for too long. unavailable (3001): the other side is gone, which
+//           never looks like an end. cancelled (2002). The function's own codes. One error, then the
+//           end for ever; only an error of a single item is followed by others. kind_of() sorts them.
+// Flow      what was sent and not read is bounded by the reader's window: a writer waits, nothing is
+//           dropped.
+// Threads   one at a time each; any, except that next() and send() belong on the driving thread.
+// Lifetime  destroying either end of a host's stream cancels the call, unless it has ended.
+// Source    engine/stream/README.md.
+#pragma once
+#include "engine/codec/travel.h"
+#include "engine/stream/failure.h"
+#include "engine/stream/operations.h"
+
+namespace ferry {
+
+template <class T>
+class stream {
+ public:
+  using next_result = result<std::optional<T>, call_error>;
+
+  stream() = default;
+  // `bad_item`: the code of an item that does not decode.
+  stream(std::shared_ptr<stream_core> core, std::chrono::nanoseconds idle, errc bad_item) noexcept
+      : core_(std::move(core)), idle_(idle), bad_item_(bad_item) {}
+  stream(stream&&) noexcept = default;
+  stream& operator=(stream&& other) noexcept {
+    std::swap(core_, other.core_);
+    std::swap(idle_, other.idle_);
+    std::swap(bad_item_, other.bad_item_);
+    std::swap(bad_, other.bad_);
+    return *this;
+  }
+  ~stream() { cancel(); }
+
+  // The next item, nullopt for the end, or an error.
+  next_result read() {
+    if (!core_) return std::optional<T>();
+    return decoded(core_->read(idle_));
+  }
+  std::optional<next_result> try_next() {
+    if (!core_) return next_result(std::optional<T>());
+    auto next = core_->try_next();
+    if (!next) return std::nullopt;
+    return decoded(std::move(*next));
+  }
+  auto next() {
+    FERRY_CHECK(core_ != nullptr);
+    struct operation : next_operation {
+      operation(stream& of) : next_operation(of.core_, of.idle_), self(&of) {}
+      next_result await_resume() { return self->decoded(next_operation::await_resume()); }
+      stream* self;
+    };
+    return operation(*this);
+  }
+  // Set once an item did not decode; the stream has ended then.
+  const std::optional<call_error>& bad_item() const noexcept { return bad_; }
+  void set_idle_timeout(std::chrono::nanoseconds limit) noexcept { idle_ = limit; }
+  // Ends the call; what still comes is dropped. Idempotent.
+  void cancel() noexcept {
+    if (core_) std::exchange(core_, nullptr)->abandon(errc::cancelled);
+  }
+
+ private:
+  next_result decoded(stream_core::next_result next) {
+    if (!next) return std::move(next).error();
+    if (!*next) return std::optional<T>();
+    auto value = value_in<T>(std::move(**next));
+    if (value) return std::optional<T>(std::move(*value));
+    call_error why{bad_item_, "an item does not decode: " + value.error().message(), true, {}};
+    core_->abandon(errc::cancelled);
+    bad_ = why;
+    return why;
+  }
+
+  std::shared_ptr<stream_core> core_;
+  std::chrono::nanoseconds idle_ = stream_core::no_limit;
+  errc bad_item_ = errc::internal;
+  std::optional<call_error> bad_;
+};
+
+// What may be sent as an item of type T: for `body`, whatever is bytes; a loan is handed over.
+template <class T, class U>
+inline constexpr bool sends_as =
+    std::is_same_v<T, body> ? travels_raw<std::decay_t<U>> : std::is_constructible_v<T, U>;
+// What is kept of it while it waits.
+template <class T, class U>
+using sent_as = std::conditional_t<std::is_same_v<T, body>, std::decay_t<U>, T>;
+
+// Where items are sent to. A function's sink ends with the function.
+template <class T>
+class sink {
+ public:
+  sink() = default;
+  sink(std::shared_ptr<stream_core> core, std::chrono::nanoseconds idle) noexcept
+      : core_(std::move(core)), idle_(idle) {}
+
+  // Blocks until the reader has room for it.
+  template <class U>
+  requires(sends_as<T, U>) result<void, call_error> write(U&& item) {
+    sent_as<T, U> sent(std::forward<U>(item));
+    return with_bytes(sent, [&](std::span<const std::byte> bytes, loan* filled) {
+      return core_->write(bytes, filled, idle_);
+    });
+  }
+  // False: no room now, and the item is still the caller's. An error: nobody reads any more.
+  template <class U>
+  requires(sends_as<T, U>) result<bool, call_error> try_send(U& item) {
+    auto sent = with_bytes(item, [&](std::span<const std::byte> bytes, loan* filled) {
+      return core_->try_write(bytes, filled, false);
+    });
+    if (sent) return true;
+    if (sent.error().code == errc::full) return false;
+    return sent.error();
+  }
+  // Awaited: result<void, call_error>.
+  template <class U>
+  requires(sends_as<T, U>) auto send(U&& item) {
+    return operation<sent_as<T, U>>(core_, std::forward<U>(item), idle_);
+  }
+  // Memory for a raw item, to be filled in place.
+  result<loan> borrow(std::uint64_t size_bytes) { return core_->host->borrow(size_bytes); }
+  // No more items: the reader sees the end, while what comes the other way goes on.
+  void close() { core_->end_writing(); }
+
+ private:
+  // The encoded item lies in the coroutine's frame while it waits.
+  template <class Sent>
+  class operation {
+   public:
+    template <class U>
+    operation(const std::shared_ptr<stream_core>& core, U&& item, std::chrono::nanoseconds idle)
+        : item_(std::forward<U>(item)) {
+      if constexpr (std::is_same_v<Sent, loan>) {
+        send_.emplace(core, std::span<const std::byte>(), &item_, idle);
+      } else if constexpr (std::is_same_v<Sent, body>) {
+        send_.emplace(core, item_.bytes(), nullptr, idle);
+      } else if constexpr (travels_raw<Sent>) {
+        send_.emplace(core, std::span<const std::byte>(item_), nullptr, idle);
+      } else {
+        encode(writer_, item_);
+        send_.emplace(core, writer_.bytes(), nullptr, idle);
+      }
+    }
+    operation(const operation&) = delete;
+    bool await_ready() { return send_->await_ready(); }
+    bool await_suspend(std::coroutine_handle<> waiting) { return send_->await_suspend(waiting); }
+    result<void, call_error> await_resume() { return send_->await_resume(); }
+
+   private:
+    Sent item_;
+    std::byte small_[256];
+    value_writer writer_{small_};
+    std::optional<send_operation> send_;
+  };
+
+  std::shared_ptr<stream_core> core_;
+  std::chrono::nanoseconds idle_ = stream_core::no_limit;
+};
+
+// A call that sends items and gets one answer.
+template <class Req, class Resp>
+class upload {
+ public:
+  upload(std::shared_ptr<stream_core> core, std::chrono::nanoseconds idle,
+         std::chrono::nanoseconds answer)
+      : items_(core, idle), answer_(std::move(core), answer, errc::internal) {}
+
+  template <class U = Req>
+  result<void, call_error> write(U&& item) {
+    return items_.write(std::forward<U>(item));
+  }
+  template <class U>
+  result<bool, call_error> try_send(U& item) {
+    return items_.try_send(item);
+  }
+  template <class U = Req>
+  auto send(U&& item) {
+    return items_.send(std::forward<U>(item));
+  }
+  result<loan> borrow(std::uint64_t size_bytes) { return items_.borrow(size_bytes); }
+
+  // No more items; waits for the answer.
+  result<Resp, call_error> finish() {
+    items_.close();
+    return only(answer_.read());
+  }
+  // Awaited: result<Resp, call_error>.
+  auto finished() {
+    items_.close();
+    using waiting = decltype(answer_.next());
+    struct operation : waiting {
+      operation(upload& of) : waiting(of.answer_.next()) {}
+      result<Resp, call_error> await_resume() { return only(waiting::await_resume()); }
+    };
+    return operation(*this);
+  }
+  void abort() noexcept { answer_.cancel(); }
+
+ private:
+  static result<Resp, call_error> only(typename stream<Resp>::next_result next) {
+    if (!next) return std::move(next).error();
+    if (!*next) return call_error{errc::internal, "the call ended without an answer", true, {}};
+    return std::move(**next);
+  }
+  sink<Req> items_;
+  stream<Resp> answer_;
+};
+
+// Items both ways, each at its own pace.
+template <class Req, class Resp>
+class bidi {
+ public:
+  bidi(std::shared_ptr<stream_core> core, std::chrono::nanoseconds idle)
+      : items_(core, stream_core::no_limit), responses_(std::move(core), idle, errc::internal) {}
+
+  template <class U = Req>
+  result<void, call_error> write(U&& item) {
+    return items_.write(std::forward<U>(item));
+  }
+  template <class U>
+  result<bool, call_error> try_send(U& item) {
+    return items_.try_send(item);
+  }
+  template <class U = Req>
+  auto send(U&& item) {
+    return items_.send(std::forward<U>(item));
+  }
+  result<loan> borrow(std::uint64_t size_bytes) { return items_.borrow(size_bytes); }
+  void close_send() { items_.close(); }
+  stream<Resp>& responses() noexcept { return responses_; }
+  // Ends both directions. Idempotent; the destructor does it too.
+  void abort() noexcept { responses_.cancel(); }
+
+ private:
+  sink<Req> items_;
+  stream<Resp> responses_;
+};
+
+}  // namespace ferry

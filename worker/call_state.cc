@@ -1,0 +1,159 @@
+#include "worker/call_state.h"
+
+#include "worker/worker_link.h"
+
+namespace ferry {
+namespace {
+constexpr auto backstop = std::chrono::milliseconds(30);  // a caller that lives is sooner
+}
+
+call_state::call_state(std::shared_ptr<worker_link> session, std::uint64_t call,
+                       std::shared_ptr<const handler> function)
+    : link_(std::move(session)), call_(call), function_(std::move(function)) {}
+
+call_state::~call_state() = default;
+
+// --- answering ----------------------------------------------------------------------------------
+
+// True for the one that may answer.
+bool call_state::end(errc why, const char* text) {
+  if (ended_.exchange(true, std::memory_order_acq_rel)) return false;
+  link_->forget(call_);
+  if (stream) {
+    stream->out.close({why, text, true, {}});
+    stream->in.finish(call_error{why, text, true, {}});
+  }
+  return true;
+}
+
+namespace {
+error second_answer(bool cancelled) {
+  if (cancelled) return {errc::closed, 0, "the caller gave up, or is gone"};
+  return {errc::invalid_request, 0, "the call is answered already"};
+}
+}  // namespace
+
+result<void> call_state::reply(std::span<const std::byte> answer) {
+  if (answer.size() > link_->core().options().inline_limit) {
+    auto copy = link_->core().borrow(answer.size());
+    if (!copy) {
+      (void)fail(errc::internal,
+                 std::string("no memory for the answer: ") + copy.error().message());
+      return copy.error();
+    }
+    std::memcpy(copy->data(), answer.data(), answer.size());
+    return reply(std::move(*copy));
+  }
+  const bool stream_ends = function_->kind == method_kind::server_stream ||
+                           function_->kind == method_kind::bidirectional;
+  if (!end(errc::closed, "the function has ended")) {
+    return second_answer(cancelled_.load(std::memory_order_relaxed));
+  }
+  record_fields fields;
+  fields.call = call_;
+  fields.kind = stream_ends ? record_kind::end : record_kind::reply;
+  return link_->answer(fields, stream_ends ? std::span<const std::byte>() : answer);
+}
+
+result<void> call_state::reply(loan answer) {
+  if (!end(errc::closed, "the function has ended")) {
+    return second_answer(cancelled_.load(std::memory_order_relaxed));
+  }
+  record_fields fields;
+  fields.call = call_;
+  fields.kind = record_kind::reply;
+  auto sent = link_->answer(fields, answer);
+  if (!sent && sent.error().code == errc::bad_argument) {
+    // A loan of another session.
+    fields.kind = record_kind::failure;
+    fields.code = static_cast<std::uint16_t>(errc::internal);
+    (void)link_->answer(fields, std::as_bytes(std::span(std::string_view(sent.error().what))));
+  }
+  return sent;
+}
+
+result<void> call_state::fail(errc code, std::string_view text, std::span<const std::byte> detail) {
+  if (!end(errc::closed, "the function has ended")) {
+    return second_answer(cancelled_.load(std::memory_order_relaxed));
+  }
+  return link_->fail(call_, code, text, detail);
+}
+
+result<loan> call_state::borrow(std::uint64_t size_bytes) {
+  return link_->core().borrow(size_bytes);
+}
+
+// --- giving up ----------------------------------------------------------------------------------
+
+void call_state::watch(clock::time_point deadline) {
+  // Behind the caller's own clock, which counts.
+  link_->loop().timers().arm(*this, deadline + backstop);
+}
+
+void call_state::on_due(clock::time_point) {
+  const auto keep = shared_from_this();
+  if (ended()) return;
+  if (end(errc::timeout, "the deadline has passed")) {
+    cancelled_.store(true, std::memory_order_relaxed);
+    // The caller ends the call by its own clock: this is for one that does not.
+    (void)link_->fail(call_, errc::timeout, "the deadline has passed", {});
+  }
+  if (ticket) (void)link_->functions().lanes().withdraw(*ticket);
+  stop_.request_stop();
+}
+
+void call_state::cancel(errc code, const char* text) {
+  const auto keep = shared_from_this();
+  cancelled_.store(true, std::memory_order_relaxed);
+  (void)end(code, text);
+  link_->loop().timers().cancel(*this);
+  if (ticket) (void)link_->functions().lanes().withdraw(*ticket);
+  stop_.request_stop();
+}
+
+// --- stream_host --------------------------------------------------------------------------------
+
+void call_state::send_small(const record_fields& fields) {
+  if (!ended()) link_->send_small(fields);
+}
+
+result<void> call_state::send_item(const record_fields& fields, std::span<const std::byte> bytes,
+                                   loan* filled, bool wait) {
+  if (filled == nullptr && bytes.size() > link_->core().options().inline_limit) {
+    auto copy = link_->core().borrow(bytes.size());
+    if (!copy) return copy.error();
+    std::memcpy(copy->data(), bytes.data(), bytes.size());
+    return send_item(fields, {}, &*copy, wait);
+  }
+  for (;;) {
+    auto sent =
+        filled != nullptr ? link_->core().send(fields, *filled) : link_->core().send(fields, bytes);
+    if (sent || sent.error().code != errc::full || !wait) return sent;
+    if (ended()) return error{errc::closed, 0, "the call has ended"};
+    // The caller does not read: other calls of it may go on meanwhile, other callers do.
+    if (link_->loop().mine()) {
+      follower none;
+      (void)link_->pump(&none, clock::now() + worker_link::no_room_pause);
+    } else {
+      std::this_thread::sleep_for(worker_link::no_room_pause);
+    }
+  }
+}
+
+result<bool, call_error> call_state::block(follower& me, std::chrono::nanoseconds limit) {
+  const auto now = clock::now();
+  const auto deadline =
+      limit > clock::time_point::max() - now ? clock::time_point::max() : now + limit;
+  if (!link_->loop().mine()) return me.sleep(deadline);
+  if (function_->coroutine) {
+    return call_error{
+        errc::invalid_request, "a coroutine must not block: co_await next() or send()", false, {}};
+  }
+  return link_->pump(&me, deadline);
+}
+
+void call_state::when_room(stream_waiter who) { link_->when_room(who); }
+void call_state::forget_room(void* context) { link_->forget_room(context); }
+loop_core& call_state::loop() { return link_->loop(); }
+
+}  // namespace ferry

@@ -1,0 +1,429 @@
+#include "worker/worker_link.h"
+
+#include <fmt/format.h>
+
+#include "engine/stream/failure.h"
+
+namespace ferry {
+
+worker_link::worker_link(std::shared_ptr<loop_core> loop, std::unique_ptr<session> opened,
+                         registry& functions)
+    : loop_(std::move(loop)),
+      session_(std::move(opened)),
+      core_(session_->shared_core()),
+      functions_(functions) {}
+
+std::shared_ptr<worker_link> worker_link::make(std::shared_ptr<loop_core> loop,
+                                               std::unique_ptr<session> opened,
+                                               registry& functions) {
+  std::shared_ptr<worker_link> made(new worker_link(std::move(loop), std::move(opened), functions));
+  made->self_ = made;
+  return made;
+}
+
+void worker_link::drop() {
+  finish();
+  for (const auto& call : coroutines_) {
+    call->coroutine = {};
+    call->view.reset();
+  }
+  coroutines_.clear();
+  self_.reset();
+}
+
+// --- a turn -------------------------------------------------------------------------------------
+
+std::size_t worker_link::turn() {
+  if (owed_.any() || room_wanted_.load(std::memory_order_relaxed)) [[unlikely]]
+    serve_room();
+  std::size_t done = functions_.waiting_inside == 0 && !deferred_.empty() ? run_deferred() : 0;
+  stuck_ = owed_.count() >= max_owed;
+  if (!stuck_) {
+    done += session_->poll(
+        [this](const record_fields& fields, body&& content) { take(fields, std::move(content)); },
+        poll_batch);
+  } else if (session_->peer_gone()) {
+    core_->fail(errc::unavailable, "the caller is gone");
+  }
+  if (core_->over() && !finished_) {
+    finish();
+    ++done;
+  }
+  return done;
+}
+
+bool worker_link::has_input() noexcept {
+  if (finished_) return false;
+  if (core_->over() || session_->peer_gone()) return true;
+  if (stuck_) return core_->has_room();
+  return session_->has_input() || (functions_.waiting_inside == 0 && !deferred_.empty());
+}
+
+void worker_link::finish() {
+  if (std::exchange(finished_, true)) return;
+  loop_->unwatch(core_->socket());
+  deferred_.clear();
+  last_.reset();
+  std::unordered_map<std::uint64_t, std::shared_ptr<call_state>> left;
+  {
+    const std::lock_guard guard(states_mutex_);
+    left.swap(states_);
+  }
+  for (const auto& [id, call] : left) call->cancel(errc::unavailable, "the caller is gone");
+  core_->reclaim();
+}
+
+void worker_link::take(const record_fields& fields, body&& content) {
+  switch (fields.kind) {
+    [[likely]] case record_kind::call
+        : if (functions_.waiting_inside == 0) return invoke(fields, std::move(content));
+    if (deferred_.size() >= max_owed) {
+      return refuse(fields.call, errc::overloaded, "the worker waits inside a function");
+    }
+    return deferred_.push_back({fields, std::move(content)});
+    case record_kind::resolve: return resolve(fields, content.text());
+    case record_kind::bind: return bind(fields, content.text());
+    case record_kind::cancel: {
+      std::erase_if(deferred_,
+                    [&](const deferred_call& each) { return each.fields.call == fields.call; });
+      if (const auto call = state_of(fields.call)) {
+        call->cancel(fields.code == static_cast<std::uint16_t>(errc::timeout) ? errc::timeout
+                                                                              : errc::cancelled,
+                     "the caller gave up");
+      }
+      return;
+    }
+    case record_kind::item:
+    case record_kind::end:
+    case record_kind::credit: return land_in_stream(fields, std::move(content));
+    case record_kind::ping: {
+      record_fields pong;
+      pong.kind = record_kind::pong;
+      pong.call = fields.call;
+      return send_small(pong);
+    }
+    default: return core_->fail(errc::corrupt, "the host sent what only a worker sends");
+  }
+}
+
+std::size_t worker_link::run_deferred() {
+  std::size_t count = 0;
+  for (; !deferred_.empty() && functions_.waiting_inside == 0; ++count) {
+    deferred_call next = std::move(deferred_.front());
+    deferred_.pop_front();
+    invoke(next.fields, std::move(next.content));
+  }
+  return count;
+}
+
+bool worker_link::pump(follower* me, std::chrono::steady_clock::time_point deadline) {
+  const auto there = [me] { return me != nullptr && me->arrived(); };
+  functions_.waiting_inside++;
+  while (!there() && !finished_) {
+    if (loop_->turn() != 0 && there()) break;
+    if (me == nullptr) break;
+    if (loop_->wait(deadline) == woke::timeout) {
+      const auto now = clock::now();
+      loop_->serve_due(now);
+      if (now >= deadline) break;
+    }
+  }
+  functions_.waiting_inside--;
+  return there();
+}
+
+// --- functions ----------------------------------------------------------------------------------
+
+void worker_link::resolve(const record_fields& fields, std::string_view name) {
+  if (name.size() > longest_name) name = {};  // known to nobody
+  const auto known = functions_.named(name);
+  if (!known) {
+    return refuse(fields.call, errc::function_not_found,
+                  fmt::format("no function named '{}'", name));
+  }
+  record_fields answered;
+  answered.kind = record_kind::reply;
+  answered.call = fields.call;
+  answered.function = known->number;
+  (void)answer(answered, std::span<const std::byte>());
+}
+
+void worker_link::bind(const record_fields& fields, std::string_view name) {
+  const std::uint32_t index = fields.function & ~host_number;
+  if ((fields.function & host_number) == 0 || index != bound_.size() || index >= max_bound ||
+      name.size() > longest_name) {
+    return core_->fail(errc::corrupt, "a number for a function that cannot be");
+  }
+  bound_.push_back({std::string(name), functions_.named(name)});
+}
+
+void worker_link::invoke(const record_fields& fields, body&& content) {
+  if ((fields.function & host_number) != 0) {
+    const std::uint32_t index = fields.function & ~host_number;
+    if (index < bound_.size()) {
+      bound_name& bound = bound_[index];
+      if (!bound.function) bound.function = functions_.named(bound.name);
+      if (bound.function) return invoke_known(fields, bound.function->function, std::move(content));
+      return refuse(fields.call, errc::function_not_found,
+                    fmt::format("no function named '{}'", bound.name));
+    }
+  } else if (const auto* known = functions_.numbered(fields.function)) {
+    return invoke_known(fields, (*known)->function, std::move(content));
+  }
+  refuse(fields.call, errc::function_not_found, "no function of that number");
+}
+
+void worker_link::invoke_known(const record_fields& fields,
+                               const std::shared_ptr<const handler>& called, body&& content) {
+  constexpr std::uint8_t streams = sends_items | wants_items;
+  static constexpr std::uint8_t flags_of[] = {0, wants_items, sends_items, streams};
+  static constexpr const char* kinds[] = {"takes one argument and gives one answer",
+                                          "answers with a stream", "takes a stream",
+                                          "takes a stream and answers with one"};
+  const auto kind = static_cast<std::size_t>(called->kind);
+  if ((fields.flags & streams) != flags_of[kind]) [[unlikely]] {
+    return refuse(fields.call, errc::invalid_request,
+                  fmt::format("the function '{}' {}", called->name, kinds[kind]));
+  }
+  if (called->plain()) [[likely]] {
+    // Kept alive, for it may be replaced while it waits inside. A copy costs two atomic operations,
+    // so only the state takes one, when it is made.
+    context call(self_, fields.call, called->name, fields.deadline_ns);
+    call.handler_ = &called;
+    call.raw_argument_ = (fields.flags & raw_argument) != 0;
+    return run(*called, call, std::move(content));
+  }
+  {
+    const std::lock_guard guard(states_mutex_);
+    if (states_.size() >= functions_.max_calls) {
+      return refuse(fields.call, errc::overloaded, "too many calls of this host at once");
+    }
+    if (states_.contains(fields.call)) {
+      return core_->fail(errc::corrupt, "a call with the number of another one");
+    }
+  }
+  auto call = std::make_shared<call_state>(shared_from_this(), fields.call, called);
+  call->view = std::make_unique<context>(self_, 0, called->name, fields.deadline_ns);
+  call->view->state_ = call;
+  call->view->raw_argument_ = (fields.flags & raw_argument) != 0;
+  if ((fields.flags & streams) != 0) {
+    call->stream = std::make_shared<stream_core>(
+        call, fields.call, called->options.window,
+        (fields.flags & sends_items) != 0 ? first_credit : stream_credit{}, stream_credit{});
+    call->stream->of_function = true;
+    if ((fields.flags & sends_items) == 0) call->stream->in.finish(std::nullopt);
+  }
+  remember(call);
+  if (const auto deadline = call->view->deadline()) call->watch(*deadline);
+  if (const auto more = call->stream ? call->stream->in.owed() : std::nullopt) {
+    send_small(credit_record(fields.call, *more));
+  }
+  if (called->lane) {
+    auto job = lane_job([call, content = std::make_unique<body>(std::move(content))]() mutable {
+      begin_on_lane(call, std::move(*content));
+    });
+    auto submitted = functions_.lanes().submit(*called->lane, std::move(job));
+    if (submitted) {
+      call->ticket = *submitted;
+      return;
+    }
+    (void)call->fail(errc::overloaded,
+                     fmt::format("'{}' runs {} calls and {} wait, as many as it may", called->name,
+                                 called->options.concurrency, called->options.queue_limit));
+    return;
+  }
+  if (called->coroutine && called->options.concurrency != 0) {
+    if (called->active >= called->options.concurrency) {
+      if (called->waiting.size() >= called->options.queue_limit) {
+        (void)call->fail(errc::overloaded,
+                         fmt::format("'{}' runs {} calls and {} wait, as many as it may",
+                                     called->name, called->active, called->waiting.size()));
+        return;
+      }
+      called->waiting.push_back({std::move(call), std::move(content)});
+      return;
+    }
+    called->active++;
+  }
+  begin(call, std::move(content));
+}
+
+void worker_link::begin_on_lane(const std::shared_ptr<call_state>& call, body&& content) {
+  if (!call->ended()) run(call->function(), *call->view, std::move(content));
+  call->view.reset();
+}
+
+void worker_link::begin(const std::shared_ptr<call_state>& call, body&& content) {
+  run(call->function(), *call->view, std::move(content));
+  if (!call->function().coroutine) call->view.reset();
+}
+
+void worker_link::run_coroutine(const std::shared_ptr<call_state>& call, task<> work) {
+  const auto whole = [](std::shared_ptr<call_state> held, worker_link& link,
+                        task<> inner) -> task<> {
+    co_await std::move(inner);
+    // Later: it destroys the frame that we are in.
+    link.loop_->post([self = link.shared_from_this(), ended = std::move(held)] {
+      self->coroutine_ended(ended);
+    });
+  };
+  coroutines_.insert(call);
+  call->coroutine = start(whole(call, *this, std::move(work)));
+}
+
+void worker_link::coroutine_ended(const std::shared_ptr<call_state>& call) {
+  if (coroutines_.erase(call) == 0) return;  // the worker is gone
+  call->coroutine = {};
+  call->view.reset();
+  const handler& function = call->function();
+  if (function.options.concurrency == 0) return;
+  function.active--;
+  while (!function.waiting.empty() && function.active < function.options.concurrency) {
+    handler::waiting_call next = std::move(function.waiting.front());
+    function.waiting.pop_front();
+    if (next.call->ended()) {
+      next.call->view.reset();
+      continue;
+    }
+    function.active++;
+    begin(next.call, std::move(next.argument));
+  }
+}
+
+void detail::start_coroutine(context& call, task<> work) {
+  (*call.link_)->run_coroutine(call.state_, std::move(work));
+}
+
+void worker_link::run(const handler& function, context& call, body&& content) {
+  try {
+    function.run(call, std::move(content));
+  } catch (const std::exception& problem) {
+    (void)call.fail(errc::panic, problem.what());
+  } catch (...) {
+    (void)call.fail(errc::panic, "an exception that is no std::exception");
+  }
+}
+
+// --- calls that live on -------------------------------------------------------------------------
+
+void worker_link::remember(std::shared_ptr<call_state> call) {
+  const std::lock_guard guard(states_mutex_);
+  states_.insert_or_assign(call->id(), std::move(call));
+}
+
+void worker_link::forget(std::uint64_t call) {
+  std::shared_ptr<call_state> gone;
+  const std::lock_guard guard(states_mutex_);
+  const auto found = states_.find(call);
+  if (found == states_.end()) return;
+  gone = std::move(found->second);
+  states_.erase(found);
+}
+
+std::shared_ptr<call_state> worker_link::state_of(std::uint64_t call) {
+  const std::lock_guard guard(states_mutex_);
+  const auto found = states_.find(call);
+  return found == states_.end() ? nullptr : found->second;
+}
+
+void worker_link::land_in_stream(const record_fields& fields, body&& content) {
+  if (!last_ || last_->id() != fields.call) last_ = state_of(fields.call);
+  if (!last_ || !last_->stream) return last_.reset();  // it has ended here
+  stream_core& stream = *last_->stream;
+  switch (fields.kind) {
+    case record_kind::item:
+      if (!stream.in.push({std::move(content), fields.code, fields.flags})) {
+        core_->fail(errc::corrupt, "an item beyond the window of its stream");
+      }
+      break;
+    case record_kind::end: stream.in.finish(std::nullopt); break;
+    default:
+      stream.in.narrow({fields.function, fields.body_size});
+      if (const auto more = stream.in.owed()) send_small(credit_record(fields.call, *more));
+      if (!stream.out.grant(credit_of(fields))) {
+        core_->fail(errc::corrupt, "a credit beyond all measure");
+      }
+  }
+  if (last_ && last_->ended()) last_.reset();
+}
+
+// --- answers ------------------------------------------------------------------------------------
+
+void worker_link::refuse(std::uint64_t call, errc code, std::string_view text) {
+  (void)fail(call, code, text, {});
+}
+
+result<void> worker_link::fail(std::uint64_t call, errc code, std::string_view text,
+                               std::span<const std::byte> detail) {
+  record_fields fields;
+  fields.kind = record_kind::failure;
+  fields.call = call;
+  fields.code = static_cast<std::uint16_t>(code);
+  // An error travels inline. A detail that does not fit is left out: the text says more.
+  const std::size_t room = core_->options().inline_limit;
+  constexpr std::size_t overhead = 16;
+  if (!detail.empty() && detail.size() + overhead < room) {
+    fields.flags = has_detail;
+    std::byte small[512];
+    value_writer writer(small);
+    const std::size_t left = room - overhead - detail.size();
+    encode_failure(writer, text.substr(0, std::min(left, max_sent_text)), detail);
+    return answer(fields, writer.bytes());
+  }
+  return answer(fields, std::as_bytes(std::span(text.substr(0, std::min(room, max_sent_text)))));
+}
+
+result<void> worker_link::owe(const record_fields& fields, std::span<const std::byte> bytes) {
+  loan copy;
+  if (!bytes.empty()) {
+    auto made = core_->borrow(bytes.size());
+    if (!made) return made.error();
+    std::memcpy(made->data(), bytes.data(), bytes.size());
+    copy = std::move(*made);
+  }
+  return owe(fields, copy);
+}
+
+result<void> worker_link::owe(const record_fields& fields, loan& filled) {
+  // Nobody may be reading the session just now, so look for its end ourselves.
+  if (core_->peer_hung_up()) return error{errc::closed, 0, "the caller is gone"};
+  owed_.add(fields, std::move(filled));
+  if (loop_->mine()) {
+    session_->want_room(true);
+  } else {
+    loop_->post([self = shared_from_this()] { self->serve_room(); });
+  }
+  return {};
+}
+
+void worker_link::send_small(const record_fields& fields) {
+  (void)answer(fields, std::span<const std::byte>());
+}
+
+void worker_link::serve_room() {
+  const bool all_sent = owed_.flush(*core_);
+  std::vector<stream_waiter> woken;
+  if (room_wanted_.load(std::memory_order_relaxed) && core_->has_room()) {
+    const std::lock_guard guard(room_mutex_);
+    woken.swap(room_waiters_);
+    room_wanted_.store(false, std::memory_order_relaxed);
+  }
+  session_->want_room(!all_sent || room_wanted_.load(std::memory_order_relaxed));
+  for (const stream_waiter& each : woken) each.run();
+}
+
+void worker_link::when_room(stream_waiter who) {
+  {
+    const std::lock_guard guard(room_mutex_);
+    room_waiters_.push_back(who);
+    room_wanted_.store(true, std::memory_order_relaxed);
+  }
+  loop_->post([self = shared_from_this()] { self->serve_room(); });
+}
+
+void worker_link::forget_room(void* context) {
+  const std::lock_guard guard(room_mutex_);
+  std::erase_if(room_waiters_, [&](const stream_waiter& each) { return each.context == context; });
+}
+
+}  // namespace ferry

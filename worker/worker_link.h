@@ -1,0 +1,128 @@
+// One session of a worker: reads its records, runs its functions, sends their answers.
+// Threads   as loop_source; answer, owe and forget: any thread.
+// Source    worker/README.md, "Calls" and "Answers".
+#pragma once
+#include <mutex>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "engine/loop/loop_core.h"
+#include "engine/session/owed.h"
+#include "engine/session/session.h"
+#include "worker/call_state.h"
+#include "worker/registry.h"
+
+namespace ferry {
+
+class worker_link final : public loop_source, public std::enable_shared_from_this<worker_link> {
+ public:
+  // Answers and calls of one host that may wait for it to read: then its calls are not read either.
+  static constexpr std::size_t max_owed = 1024;
+  static constexpr std::size_t max_bound = 4096;      // names that a host may give numbers
+  static constexpr std::size_t longest_name = 4096;   // of a function: no more is copied
+  static constexpr std::size_t poll_batch = 64;       // calls between two looks at anything else
+  static constexpr std::size_t max_sent_text = 1024;  // of an error: a longer one says no more
+  static constexpr std::uint32_t host_number = 1u << 31;  // bit of a number that the host gave
+  static constexpr auto no_room_pause = std::chrono::microseconds(50);
+
+  static std::shared_ptr<worker_link> make(std::shared_ptr<loop_core> loop,
+                                           std::unique_ptr<session> opened, registry& functions);
+
+  session_core& core() noexcept { return *core_; }
+  session& input() noexcept { return *session_; }
+  loop_core& loop() noexcept { return *loop_; }
+  registry& functions() noexcept { return functions_; }
+  bool over() const noexcept { return core_->over(); }
+
+  // Publishes an answer now or, if the ring is full, when the host has read. `Argument`:
+  // std::span<const std::byte> or loan&.
+  template <class Argument>
+  result<void> answer(const record_fields& fields, Argument&& argument) {
+    auto sent = core_->send(fields, argument);
+    if (sent || sent.error().code != errc::full) return sent;
+    return owe(fields, argument);
+  }
+  result<void> fail(std::uint64_t call, errc code, std::string_view text,
+                    std::span<const std::byte> detail);
+  void send_small(const record_fields& fields);
+  void when_room(stream_waiter who);
+  void forget_room(void* context);
+  void remember(std::shared_ptr<call_state> call);
+  void forget(std::uint64_t call);
+  // Runs the loop from inside a function on the thread that serves, until `me` has arrived or the
+  // deadline has passed. Calls that come meanwhile wait.
+  bool pump(follower* me, std::chrono::steady_clock::time_point deadline);
+  void run_coroutine(const std::shared_ptr<call_state>& call, task<> work);
+
+  // --- loop_source ------------------------------------------------------------------------------
+  std::size_t turn() override;
+  bool has_input() noexcept override;
+  void ready(std::uint8_t, const reactor_event&) override { session_->serve_socket(); }
+  void arm() override { session_->arm(); }
+  void disarm() noexcept override { session_->disarm(); }
+  clock::time_point next_due() noexcept override {
+    return armed() ? session_->next_due() : clock::time_point::max();
+  }
+  std::size_t tick(clock::time_point) override {
+    core_->trim(false);
+    return 0;
+  }
+  session* direct() noexcept override { return finished_ || stuck_ ? nullptr : session_.get(); }
+  // The session is over or the worker goes: every call is told.
+  void finish();
+  // After finish(), when no function runs any more: coroutines that still wait are destroyed.
+  void drop();
+
+ private:
+  worker_link(std::shared_ptr<loop_core> loop, std::unique_ptr<session> opened,
+              registry& functions);
+  void coroutine_ended(const std::shared_ptr<call_state>& call);
+  struct bound_name {
+    std::string name;
+    std::shared_ptr<registry::place> function;  // null: not registered when last asked
+  };
+
+  result<void> owe(const record_fields& fields, std::span<const std::byte> bytes);
+  result<void> owe(const record_fields& fields, loan& filled);
+  void take(const record_fields& fields, body&& content);
+  void resolve(const record_fields& fields, std::string_view name);
+  void bind(const record_fields& fields, std::string_view name);
+  void invoke(const record_fields& fields, body&& content);
+  void invoke_known(const record_fields& fields, const std::shared_ptr<const handler>& called,
+                    body&& content);
+  void begin(const std::shared_ptr<call_state>& call, body&& content);
+  static void begin_on_lane(const std::shared_ptr<call_state>& call, body&& content);
+  static void run(const handler& function, context& call, body&& content);
+  void refuse(std::uint64_t call, errc code, std::string_view text);
+  void land_in_stream(const record_fields& fields, body&& content);
+  std::shared_ptr<call_state> state_of(std::uint64_t call);
+  void serve_room();
+  std::size_t run_deferred();
+
+  std::shared_ptr<loop_core> loop_;
+  std::unique_ptr<session> session_;
+  std::shared_ptr<session_core> core_;
+  registry& functions_;
+  std::vector<bound_name> bound_;
+  std::shared_ptr<worker_link> self_;  // what contexts point at, until drop()
+  std::unordered_set<std::shared_ptr<call_state>> coroutines_;  // that have not ended
+  bool stuck_ = false;  // the host reads no answers: its calls wait
+  bool finished_ = false;
+
+  struct deferred_call {
+    record_fields fields;
+    body content;
+  };
+  std::deque<deferred_call> deferred_;  // came while a function waited on the serving thread
+
+  owed_records owed_;
+  std::mutex states_mutex_;
+  std::unordered_map<std::uint64_t, std::shared_ptr<call_state>> states_;
+  std::shared_ptr<call_state> last_;  // whose stream the record before belonged to
+  std::mutex room_mutex_;
+  std::vector<stream_waiter> room_waiters_;
+  std::atomic<bool> room_wanted_{false};
+};
+
+}  // namespace ferry
