@@ -122,8 +122,9 @@ std::size_t channel_impl::turn() {
   if (!self || at(phase::over)) return 0;
   in_turn_ = true;
   turn_now_ = clock::now();
-  std::size_t done = link_->read(frames_per_turn);
   if (at(phase::connecting) && !link_->connecting()) greet();
+  std::size_t done = link_->read(frames_per_turn);
+  if (at(phase::connecting) && !link_->connecting()) greet();  // it took reading to get there
   const bool all_read = done < frames_per_turn;
   if (sender_count_.load(std::memory_order_relaxed) != 0 ||
       owed_count_.load(std::memory_order_relaxed) != 0) {
