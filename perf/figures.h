@@ -38,6 +38,7 @@ std::vector<figure> round_trips(const effort&);       // figures_latency.cc
 std::vector<figure> waiting_policies(const effort&);  // figures_waiting.cc
 std::vector<figure> throughput(const effort&);        // figures_bodies.cc
 std::vector<figure> handing_over(const effort&);
+std::vector<figure> channels(const effort&);   // figures_channel.cc
 std::vector<figure> footprint(const effort&);  // figures_memory.cc
 
 }  // namespace ferry::perf

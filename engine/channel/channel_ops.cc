@@ -48,10 +48,11 @@ bool channel_impl::drive(follower& me, clock::time_point deadline) {
       for (unsigned turns = 0; !me.arrived();) {
         const std::size_t done = core_.turn();
         if (me.arrived()) break;
+        const bool look = ++turns % turns_between_looks == 0;
         if (done != 0) {
-          if (++turns % turns_between_looks != 0) continue;
+          if (!look) continue;
           (void)core_.wait_events(0ns);
-        } else if (core_.wait(deadline) != woke::timeout) {
+        } else if (core_.wait(deadline) != woke::timeout && !look) {
           continue;
         }
         const auto now = clock::now();

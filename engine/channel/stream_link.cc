@@ -152,9 +152,9 @@ void stream_link::finish_connect() {
 
 bool stream_link::has_input() noexcept {
   if (receiving_.busy || failure_ || broken_write_.load(std::memory_order_relaxed)) return true;
-  if (outbox_.full() && !asked_for_room_) return true;
-  if (outbox_.any() && !outbox_.full() && !connecting() && !sending_.busy) return true;
-  if (cipher_ && cipher_->pending() && !asked_for_room_) return true;
+  const bool blocked = outbox_.full() || (cipher_ && cipher_->pending());
+  if (blocked && !asked_for_room_) return true;
+  if (!blocked && outbox_.any() && !connecting() && !sending_.busy) return true;
   if (paused_) return sink_->wants_more();
   return readable_;
 }
