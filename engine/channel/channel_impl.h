@@ -101,7 +101,7 @@ class channel_impl final : public channel,
   };
 
   bool at(phase which) const noexcept { return phase_.load(std::memory_order_relaxed) == which; }
-  clock::time_point now() const noexcept { return in_turn_ && mine() ? turn_now_ : clock::now(); }
+  clock::time_point now() const noexcept { return mine() && in_turn_ ? turn_now_ : clock::now(); }
   bool mine() const noexcept { return core_.mine(); }
   static clock::time_point after(clock::time_point from, std::chrono::nanoseconds timeout);
   channel_error over_error() const;
