@@ -71,8 +71,8 @@ double bare_rate(placement where, clock::duration run_for) {
       const ssize_t got = ::read(both.far[0].get(), buffer.data(), buffer.size());
       if (got <= 0) return;
       for (ssize_t sent = 0; sent < got;) {
-        const ssize_t part = ::write(both.far[0].get(), buffer.data() + sent,
-                                     static_cast<std::size_t>(got - sent));
+        const ssize_t part =
+            ::write(both.far[0].get(), buffer.data() + sent, static_cast<std::size_t>(got - sent));
         if (part <= 0) return;
         sent += part;
       }
@@ -92,8 +92,8 @@ double bare_rate(placement where, clock::duration run_for) {
           ++sent;
         }
         if (!pieces.empty()) {
-          const ssize_t all = ::writev(both.near[0].get(), pieces.data(),
-                                       static_cast<int>(pieces.size()));
+          const ssize_t all =
+              ::writev(both.near[0].get(), pieces.data(), static_cast<int>(pieces.size()));
           FERRY_CHECK(all == static_cast<ssize_t>(pieces.size() / 2 * frame_bytes));
         }
         const ssize_t got = ::read(both.near[0].get(), buffer.data(), buffer.size());
@@ -113,11 +113,11 @@ std::vector<channel_ptr> adopt_all(std::vector<unique_fd>& ends, bool accepts, l
   for (unique_fd& end : ends) {
     channel_options options;
     options.loop = driven_by;
-    FERRY_CHECK(adopt_channel_async(std::move(end), accepts, *instance, options,
-                                    [&](channel_result&& one) {
-                                      FERRY_CHECK(one);
-                                      made.push_back(std::move(*one));
-                                    }));
+    FERRY_CHECK(
+        adopt_channel_async(std::move(end), accepts, *instance, options, [&](channel_result&& one) {
+          FERRY_CHECK(one);
+          made.push_back(std::move(*one));
+        }));
   }
   while (made.size() < ends.size()) FERRY_CHECK(driven_by.run_once(std::chrono::seconds(1)));
   return made;
@@ -149,14 +149,14 @@ double channel_rate(placement where, reactor_kind reactor, int count, clock::dur
     } all;
     const std::function<void(channel*)> ask = [&](channel* over) {
       ++all.sent;
-      auto begun = over->request_async(
-          execution_request({}, payload::copy_of(argument)), std::chrono::seconds(30),
-          [&all, &ask, over](message_result&& answer) {
-            FERRY_CHECK(answer);
-            all.sum += read_all(answer->data.bytes());
-            ++all.done;
-            if (!all.stop) ask(over);
-          });
+      auto begun = over->request_async(execution_request({}, payload::copy_of(argument)),
+                                       std::chrono::seconds(30),
+                                       [&all, &ask, over](message_result&& answer) {
+                                         FERRY_CHECK(answer);
+                                         all.sum += read_all(answer->data.bytes());
+                                         ++all.done;
+                                         if (!all.stop) ask(over);
+                                       });
       FERRY_CHECK(begun);
     };
     for (const channel_ptr& each : made) {
@@ -191,12 +191,11 @@ std::vector<figure> channels(const effort& how) {
       ours.push_back(channel_rate(where, best, 1, how.run_for));
     }
     const double measured = median(ours), limit = median(bare);
-    lines.push_back({fmt::format("Unix-socket channel, 1 KB calls, 256 in flight, {}",
-                                 name_of(where)),
-                     fmt::format("{:.2f} M calls/s, {}", measured / 1e6, name_of(best)),
-                     fmt::format("bare writev/read echo {:.2f} M/s", limit / 1e6),
-                     fmt::format("{:.2f} x", measured / limit), ">= 0.7 x",
-                     measured >= 0.7 * limit});
+    lines.push_back(
+        {fmt::format("Unix-socket channel, 1 KB calls, 256 in flight, {}", name_of(where)),
+         fmt::format("{:.2f} M calls/s, {}", measured / 1e6, name_of(best)),
+         fmt::format("bare writev/read echo {:.2f} M/s", limit / 1e6),
+         fmt::format("{:.2f} x", measured / limit), ">= 0.7 x", measured >= 0.7 * limit});
     if (!has_ring) continue;
     std::vector<double> with_ring, with_epoll;
     for (int i = 0; i < how.repeats; ++i) {

@@ -40,7 +40,7 @@ class channel_impl final : public channel,
   // Drives until the handshake has ended, well or badly.
   result<void, channel_error> wait_open();
 
-  // --- channel ------------------------------------------------------------------------------------
+  // --- channel ----------------------------------------------------------------------------------
   send_result send(message what, send_options how) override;
   send_result send_async(message what, on_sent done) override;
   result<payload, channel_error> borrow(std::uint64_t size_bytes) override;
@@ -65,7 +65,7 @@ class channel_impl final : public channel,
   channel_peer peer() const override { return link_->peer(); }
   ferry::loop& loop() noexcept override { return loop_; }
 
-  // --- loop_source --------------------------------------------------------------------------------
+  // --- loop_source ------------------------------------------------------------------------------
   std::size_t turn() override;
   bool has_input() noexcept override;
   void ready(std::uint8_t which, const reactor_event& event) override;
@@ -75,7 +75,7 @@ class channel_impl final : public channel,
   std::size_t tick(clock::time_point now) override;
   session* direct() noexcept override;
 
-  // --- link_sink ----------------------------------------------------------------------------------
+  // --- link_sink --------------------------------------------------------------------------------
   void take(const frame_fields& fields, message&& what) override;
   bool wants_more() noexcept override;
   void has_room() noexcept override;

@@ -36,8 +36,8 @@ class channel_link {
 
   // --- any thread -----------------------------------------------------------------------------
   virtual std::string_view type() const noexcept = 0;
-  // Queues a frame; what it carries is moved from unless it fails. `urgent`: what the channel itself
-  // has to say, for which some room is set aside.
+  // Queues a frame; what it carries is moved from unless it fails. `urgent`: what the channel
+  // itself has to say, for which some room is set aside.
   virtual result<void> send(const frame_fields& fields, message& what, bool urgent) = 0;
   // Writes what is queued as far as there is room, with a system call of its own.
   virtual void write_now() noexcept {}

@@ -78,13 +78,13 @@ class listener_impl final : public channel_listener,
 
   result<void, channel_error> open(const std::string& address);
 
-  // --- channel_listener ---------------------------------------------------------------------------
+  // --- channel_listener -------------------------------------------------------------------------
   std::string address() const override { return address_; }
   listener_stats get_stats() const override;
   void close() override;
   ferry::loop& loop() noexcept override { return loop_; }
 
-  // --- loop_source --------------------------------------------------------------------------------
+  // --- loop_source ------------------------------------------------------------------------------
   std::size_t turn() override;
   bool has_input() noexcept override { return readable_; }
   void ready(std::uint8_t, const reactor_event&) override { readable_ = true; }

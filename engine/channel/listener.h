@@ -1,8 +1,8 @@
 // Waits for connections and makes channels of them; a silent or hostile caller delays nobody.
 // Threads   any. `accepted` runs on the thread that drives.
 // Lifetime  shared; the last reference closes it. Channels that were accepted live on.
-// Errors    invalid_configuration: a path that is no socket, a folder that is not ours alone, a path
-//           too long.  refused: somebody listens there already.  system, limit: as they say.
+// Errors    invalid_configuration: a path that is no socket, a folder that is not ours alone, a
+//           path too long.  refused: somebody listens there already.  system, limit: as they say.
 // Source    engine/channel/README.md, "Listeners".
 #pragma once
 #include <cstdint>

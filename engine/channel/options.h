@@ -36,7 +36,7 @@ struct channel_options {
   std::chrono::nanoseconds request_timeout = std::chrono::seconds(30);
   std::chrono::nanoseconds flush_timeout = std::chrono::seconds(1);
   // Said on a link that was idle for so long; a peer silent for heartbeat_limit times that is lost.
-  // Zero: none. Of the remote ones TCP also gives up after liveness_limit without an acknowledgement.
+  // Zero: none. TCP also gives up after liveness_limit without an acknowledgement.
   std::chrono::nanoseconds heartbeat{0};
   std::uint32_t heartbeat_limit = 3;
   std::chrono::nanoseconds liveness_limit = std::chrono::seconds(30);

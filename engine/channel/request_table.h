@@ -1,7 +1,8 @@
 // Requests of ours that wait for an answer: from an id to what is to be done with it.
-// Units     an id is a generation and a slot; never 0, not used again within 2^44 requests of a slot.
-// Threads   any; a spin lock held for a few instructions. Of those that end one request, exactly one
-//           gets its callback, and runs it without the lock.
+// Units     an id is a generation and a slot; never 0, not used again within 2^44 requests of a
+//           slot.
+// Threads   any; a spin lock held for a few instructions. Of those that end one request, exactly
+//           one gets its callback, and runs it without the lock.
 // Memory    grows to the most that were ever in flight at once, at most `capacity`.
 // Source    engine/channel/README.md, "Requests".
 #pragma once

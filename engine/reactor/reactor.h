@@ -3,8 +3,8 @@
 // Threads   one thread at a time, and it may be a different one each time; starts no thread. fd()
 //           may be polled by anyone while another thread uses the reactor.
 // Lifetime  descriptors are borrowed: unwatch() before closing one, since the kernel keeps what is
-//           watched alive. A socket given to notify() or start() stays open until the next flush(), unwatch()
-//           or wait(). A forked child may destroy a reactor of its parent, nothing else.
+//           watched alive. A socket given to notify() or start() stays open until the next flush(),
+//           unwatch() or wait(). A forked child may destroy a reactor of its parent, nothing else.
 // Errors    refused, not_supported: a forced io_uring that this kernel or container denies.
 //           bad_argument: an unknown name, a descriptor watched twice.  limit: `what` names it.
 //           system: the call that failed; watching a closed descriptor is EBADF, watching one that
@@ -68,8 +68,8 @@ class reactor {
   // (level-triggered). A descriptor that hung up stays so: unwatch it.
   virtual result<void> watch(int fd, std::uint64_t token) = 0;
 
-  // What a watched descriptor is asked: whether there is input (at first: yes), and whether there is
-  // room to write (at first: no). Its end is always told.  system
+  // What a watched descriptor is asked: whether there is input (at first: yes), and whether there
+  // is room to write (at first: no). Its end is always told.  system
   virtual result<void> interest(int fd, bool input, bool room) = 0;
 
   // No later wait() gives an event of it; those already handed out are the caller's to skip.
@@ -96,8 +96,8 @@ class reactor {
   // flush() or wait(), so that many leave in one system call. If the socket is full or the peer is
   // dead the message is dropped: a full socket has wakeups waiting in it already.
   virtual void notify(int socket, std::span<const std::byte> message) noexcept = 0;
-  // Begins a transfer. May be held back until flush() or wait(), so that those of many sockets leave
-  // in one system call; completed by then at the latest, also before start() returns.
+  // Begins a transfer. May be held back until flush() or wait(), so that those of many sockets
+  // leave in one system call; completed by then at the latest, maybe before start() returns.
   virtual void start(socket_transfer& what) noexcept = 0;
   virtual void flush() noexcept = 0;
 

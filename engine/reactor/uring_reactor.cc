@@ -26,8 +26,8 @@ constexpr std::size_t send_slots = 32;  // messages held back at once, 16 bytes 
 constexpr int submit_tries = 4;         // against a kernel short of memory or room
 constexpr auto longest_wait = std::chrono::hours(1);  // what "no limit" means to the kernel
 
-// A request's user_data: what it is (2 bits), the generation of its watch (30), its index (32). Of a
-// transfer all of it is its address, whose upper bits are zero; of the trial it is null.
+// A request's user_data: what it is (2 bits), the generation of its watch (30), its index (32). Of
+// a transfer all of it is its address, whose upper bits are zero; of the trial it is null.
 enum class request : std::uint64_t { transfer = 0, poll = 1, poll_remove = 2, send = 3 };
 constexpr std::uint32_t generation_mask = (1u << 30) - 1;
 

@@ -32,8 +32,8 @@ struct established {
 // What a peer says when it refuses us; the bytes of a whole reject packet, header included.
 call_error read_reject(std::span<const std::byte> packet);
 
-// The same in two steps that do not block: our hello goes out; when the socket is readable, theirs is
-// taken in. nullopt: it is not there yet.
+// The same in two steps that do not block: our hello goes out; when the socket is readable, theirs
+// is taken in. nullopt: it is not there yet.
 struct offered_hello {
   own_segment control;
   hello_packet mine;

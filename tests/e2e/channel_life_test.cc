@@ -52,9 +52,8 @@ TEST_P(channel_life, close_ends_all_that_waits_at_once_and_may_be_repeated) {
   std::vector<errc> outcomes;
   for (int i = 0; i < 50; ++i) {
     ASSERT_TRUE(
-        ends.near->request_async(execution_request("never"), generous, [&](message_result&& how) {
-          outcomes.push_back(code_of(how));
-        }));
+        ends.near->request_async(execution_request("never"), generous,
+                                 [&](message_result&& how) { outcomes.push_back(code_of(how)); }));
   }
   errc waiting{};
   std::thread receiver([&] { waiting = code_of(ends.near->receive(generous)); });

@@ -214,8 +214,8 @@ TEST_P(channel_paths, stale_socket_is_replaced_and_nothing_else_is) {
   refused = channel_listener::open({GetParam(), folder / "t"}, {}, [](channel_ptr) {});
   EXPECT_EQ(code_of(refused), errc::invalid_configuration);
   ::chmod((folder / "").c_str(), 0700);
-  refused = channel_listener::open({GetParam(), folder / std::string(200, 'x')}, {},
-                                   [](channel_ptr) {});
+  refused =
+      channel_listener::open({GetParam(), folder / std::string(200, 'x')}, {}, [](channel_ptr) {});
   EXPECT_EQ(code_of(refused), errc::invalid_configuration);
   EXPECT_EQ(code_of(connect_channel({GetParam(), folder / "nobody"}, test_instance())),
             errc::connection_failed);
