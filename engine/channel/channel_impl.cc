@@ -30,6 +30,7 @@ channel_impl::channel_impl(role how, runtime_instance_id instance, channel_optio
       requests_(options_.max_requests) {}
 
 channel_impl::~channel_impl() {
+  if (made_in_.left()) return;
   const wheel_guard wheel(core_);
   if (!link_) return;
   if (!at(phase::over)) {
@@ -351,7 +352,7 @@ void channel_impl::begin_close() {
 }
 
 void channel_impl::close() {
-  if (!link_) return;
+  if (!link_ || made_in_.left()) return;
   if (mine()) {
     begin_close();
     return wake();

@@ -13,6 +13,7 @@
 #include "engine/channel/link.h"
 #include "engine/channel/options.h"
 #include "engine/channel/request_table.h"
+#include "shm/birthplace.h"
 
 namespace ferry {
 
@@ -136,6 +137,7 @@ class channel_impl final : public channel,
   std::size_t expire(clock::time_point now);
   std::chrono::nanoseconds silence_allowed() const noexcept;
 
+  birthplace made_in_;  // a forked child leaves its parent's channels alone
   const role role_;
   runtime_instance_id instance_;
   const channel_options options_;

@@ -92,7 +92,7 @@ result<void> channel_impl::check_size(const frame_fields& fields) const {
 }
 
 result<void> channel_impl::try_submit(const frame_fields& fields, message& what) {
-  if (!is_connected()) return error{errc::closed, 0, "the channel is not open"};
+  if (!is_connected() || made_in_.left()) return error{errc::closed, 0, "the channel is not open"};
   if (auto sent = link_->send(fields, what, false); !sent) return sent;
   counters_.add(counters_.messages_sent);
   counters_.add(counters_.bytes_sent, sizeof(frame_header) + fields.head_size + fields.data_size);

@@ -14,6 +14,7 @@
 #include "engine/channel/make_link.h"
 #include "engine/channel/tls_cipher.h"
 #include "engine/session/layout.h"
+#include "shm/birthplace.h"
 #include "shm/socket.h"
 
 namespace ferry {
@@ -98,6 +99,7 @@ class listener_impl final : public channel_listener,
   void handshake_ended(std::uint64_t number, result<void, channel_error> how);
   result<void, channel_error> admit(const channel_hello& hello, const channel_peer& peer);
 
+  birthplace made_in_;
   const std::string transport_;
   listener_options options_;
   ferry::loop loop_;
@@ -148,6 +150,7 @@ result<void, channel_error> listener_impl::open(const std::string& address) {
 }
 
 void listener_impl::close() {
+  if (made_in_.left()) return;  // a forked child: its parent goes on listening
   const wheel_guard wheel(core_);
   if (!std::exchange(joined_, false)) return;
   core_.unwatch(socket_.get());

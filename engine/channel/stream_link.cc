@@ -87,6 +87,10 @@ result<void> stream_link::join(loop_core& loop, loop_source& source, link_sink& 
 
 void stream_link::leave() noexcept {
   if (!socket_) return;
+  if (made_in_.left()) {  // a forked child: the connection is its parent's
+    socket_ = unique_fd();
+    return;
+  }
   if (loop_ != nullptr) {
     if (!unwatched_) loop_->unwatch(socket_.get());
     loop_->io().flush();  // no transfer is held back any more: both have completed
@@ -246,6 +250,9 @@ void stream_link::write_sealed() noexcept {
 std::size_t stream_link::read(std::size_t limit) {
   if (!socket_ || connecting_) return 0;
   if (receiving_.busy) loop_->io().flush();
+  if (broken_write_.load(std::memory_order_relaxed) && !std::exchange(read_to_end_, true)) {
+    readable_ = true;  // whoever closed it may have said why
+  }
   std::size_t count = 0;
   bool stopped = false;
   for (int pulls = 0; !failure_;) {

@@ -12,6 +12,7 @@
 #include "engine/channel/read_buffer.h"
 #include "engine/channel/stream_cipher.h"
 #include "engine/channel/stream_outbox.h"
+#include "shm/birthplace.h"
 #include "shm/unique_fd.h"
 
 namespace ferry {
@@ -79,6 +80,7 @@ class stream_link final : public channel_link {
     bool busy = false;
   };
 
+  birthplace made_in_;
   unique_fd socket_;
   const std::string_view type_;
   const std::uint64_t max_bytes_;
@@ -104,6 +106,7 @@ class stream_link final : public channel_link {
   bool paused_ = false;  // the sink wants no more for now
   std::atomic<bool> asked_for_room_{false};
   bool unwatched_ = false;
+  bool read_to_end_ = false;
   std::pair<bool, bool> interest_{true, false};  // input, room: as the reactor knows it
   std::uint64_t activity_ = 0;                   // bytes read
   std::atomic<bool> broken_write_{false};
