@@ -57,6 +57,29 @@ class call_table {
            slots_[index].id.load(std::memory_order_relaxed) == id;
   }
 
+  // What is known of a call, for those who ask who holds what. Relaxed stores: a reader may see a
+  // call that has just ended.
+  void describe(std::uint64_t id, std::uint32_t function) noexcept {
+    slot& mine = slots_[id & ((1u << index_bits) - 1)];
+    mine.function.store(function, std::memory_order_relaxed);
+    mine.began.store(0, std::memory_order_relaxed);
+  }
+  void stamp(std::uint64_t id, clock::time_point began) noexcept {
+    slots_[id & ((1u << index_bits) - 1)].began.store(began.time_since_epoch().count(),
+                                                      std::memory_order_relaxed);
+  }
+  // each(id, function, began): `began` is the epoch for a call that began an instant ago.
+  template <class Each>
+  void each_in_flight(Each&& each) const {
+    const std::uint32_t used = high_water_.load(std::memory_order_acquire);
+    for (std::uint32_t index = 0; index < used; ++index) {
+      const std::uint64_t id = slots_[index].id.load(std::memory_order_acquire);
+      if (id == 0) continue;
+      each(id, slots_[index].function.load(std::memory_order_relaxed),
+           clock::time_point(clock::duration(slots_[index].began.load(std::memory_order_relaxed))));
+    }
+  }
+
   // Ends every call whose deadline has passed, or every call; hands each to `each(id, completion&)`.
   template <class Each>
   void end_expired(clock::time_point now, Each&& each) {
@@ -79,6 +102,8 @@ class call_table {
     std::uint64_t generation = 0;
     std::atomic<std::int64_t> deadline{0};
     std::atomic<std::uint32_t> next{0};  // in the free list: index + 1
+    std::atomic<std::uint32_t> function{0};
+    std::atomic<std::int64_t> began{0};
     completion done;
   };
   static constexpr std::uint64_t index_bits = 16;

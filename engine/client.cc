@@ -205,8 +205,8 @@ std::shared_ptr<stream_core> client::open_stream(const result<function_id, call_
                                                  ferry::loan* filled, std::uint8_t flags,
                                                  const call_options& options) {
   if (function) return impl_->open_stream(*function, bytes, filled, flags, options);
-  auto refused =
-      std::make_shared<stream_core>(impl_, 0, options.window, stream_credit{}, stream_credit{});
+  auto refused = std::make_shared<stream_core>(*impl_, impl_, 0, options.window, stream_credit{},
+                                               stream_credit{});
   refused->out.close(function.error());
   refused->in.finish(function.error());
   return refused;
@@ -251,6 +251,8 @@ std::uint32_t client::worker_pid() const noexcept { return impl_->core_.peer_pid
 const char* client::reactor_name() const noexcept { return impl_->loop_->reactor_name(); }
 void client::trim() { impl_->core_.trim(true); }
 loop client::loop() const { return ferry::loop(impl_->loop_); }
+
+client_holdings client::holdings() const { return impl_->holdings(); }
 
 client_stats client::stats() const {
   client_stats out{};

@@ -56,7 +56,8 @@ struct call_options {
   std::stop_token stop = {};  // cancels when it is requested
   bool wait_for_room = true;  // false: `overloaded` at once when a ring or the call table is full
   stream_window window = {};  // how far the worker may send ahead of us
-  stream_window send_window = {0, 0};  // how far we want to send ahead of it at most; 0: its choice
+  // How many items we want to send ahead of the function at most; 0: what it allows.
+  std::uint16_t send_window = 0;
 };
 
 struct client_stats {
@@ -66,6 +67,22 @@ struct client_stats {
   std::uint64_t bytes_lent;
   std::uint64_t arena_bytes;    // reserved for bodies
   std::uint64_t stale_answers;  // to calls that had ended already
+};
+
+// Who holds what, since when.
+struct client_holdings {
+  struct call {
+    std::string function;  // as far as this client knows its name
+    std::chrono::nanoseconds age;
+    std::uint32_t items_waiting;  // of a stream: come and not read
+    bool stream;
+  };
+  struct lent_body {
+    std::uint64_t size_bytes;
+    std::chrono::nanoseconds age;
+  };
+  std::vector<call> calls;        // in flight
+  std::vector<lent_body> bodies;  // that the worker has not given back
 };
 
 class client {
@@ -194,6 +211,7 @@ class client {
   bool connected() const noexcept;
   std::uint32_t worker_pid() const noexcept;  // as the worker says
   client_stats stats() const;
+  client_holdings holdings() const;  // a look at each call and body: for people, not for loops
   const char* reactor_name() const noexcept;  // "io_uring" or "epoll"
   void trim();               // gives unused body memory back now instead of after its idle time
   ferry::loop loop() const;  // that drives it: for posts, timers and other sources

@@ -22,6 +22,7 @@ void client::impl::leave_loop() {
   if (core_.forked()) return;  // the loop is the parent's too, and perhaps nobody's to leave
   const wheel_guard wheel(*loop_);
   finish();
+  last_stream_.reset();
   loop_->remove(*this);
 }
 
@@ -243,6 +244,30 @@ result<std::chrono::nanoseconds, call_error> client::impl::ping(const call_optio
   auto answer = call(fields, std::span<const std::byte>(), options);
   if (!answer) return std::move(answer).error();
   return std::chrono::nanoseconds(clock::now() - began);
+}
+
+client_holdings client::impl::holdings() {
+  std::unordered_map<std::uint32_t, std::string> names;
+  {
+    const std::shared_lock guard(names_mutex_);
+    for (const auto* known : {&names_, &bound_names_}) {
+      for (const auto& [name, number] : *known) names.emplace(number.value, name);
+    }
+  }
+  client_holdings out;
+  const auto now = clock::now();
+  const auto age = [&](clock::time_point began) {
+    return began == clock::time_point() || began > now ? std::chrono::nanoseconds(0) : now - began;
+  };
+  calls_.each_in_flight([&](std::uint64_t id, std::uint32_t function, clock::time_point began) {
+    const auto stream = stream_of(id);
+    out.calls.push_back(
+        {names[function], age(began), stream ? stream->in.waiting() : 0u, stream != nullptr});
+  });
+  for (const auto& each : core_.lent().holdings()) {
+    out.bodies.push_back({each.size_bytes, age(each.since)});
+  }
+  return out;
 }
 
 // --- why not ------------------------------------------------------------------------------------

@@ -12,13 +12,13 @@
 
 #include "engine/call_table.h"
 #include "engine/client.h"
-#include "engine/coarse_clock.h"
 #include "engine/loop/loop_core.h"
 #include "engine/session/owed.h"
 #include "engine/session/session.h"
 #include "engine/spin_lock.h"
 #include "engine/stream/failure.h"
 #include "engine/stream/stream_core.h"
+#include "shm/coarse_clock.h"
 
 namespace ferry {
 class client::impl final : public loop_source,
@@ -38,12 +38,9 @@ class client::impl final : public loop_source,
 
   static clock::time_point after(std::chrono::nanoseconds timeout) {
     if (timeout == std::chrono::nanoseconds::max()) return clock::time_point::max();
-    const auto now = timeout < coarse_is_enough ? clock::now() : coarse_now() + coarse_tick;
-    if (timeout > clock::time_point::max() - now) return clock::time_point::max();
-    return now + std::max(timeout, std::chrono::nanoseconds::zero());
+    return from(timeout < coarse_is_enough ? clock::now() : coarse_now() + coarse_tick, timeout);
   }
-  static clock::time_point precisely_after(std::chrono::nanoseconds timeout) {
-    const auto now = clock::now();
+  static clock::time_point from(clock::time_point now, std::chrono::nanoseconds timeout) {
     if (timeout > clock::time_point::max() - now) return clock::time_point::max();
     return now + std::max(timeout, std::chrono::nanoseconds::zero());
   }
@@ -117,6 +114,7 @@ class client::impl final : public loop_source,
       }
     }
     if (!id) return too_many_calls();
+    calls_.describe(*id, fields.function);
     prepare(*id);
     fields.call = *id;
     fields.deadline_ns =
@@ -149,7 +147,10 @@ class client::impl final : public loop_source,
     const auto deadline = after(timeout);
     auto id = start(fields, argument, std::move(done), deadline, timeout, options.wait_for_room,
                     session_core::notice::now, prepare);
-    if (id) loop_->due(deadline);
+    if (id) {
+      loop_->due(deadline);
+      if (timeout != std::chrono::nanoseconds::max()) calls_.stamp(*id, deadline - timeout);
+    }
     return id;
   }
 
@@ -211,6 +212,7 @@ class client::impl final : public loop_source,
                                            ferry::loan* filled, std::uint8_t flags,
                                            const call_options& options);
 
+  client_holdings holdings();
   std::uint32_t streams_open() {
     const std::lock_guard guard(streams_lock_);
     return static_cast<std::uint32_t>(streams_.size());
@@ -282,7 +284,8 @@ class client::impl final : public loop_source,
   }
 
   // Sleeps until `me` has arrived or `timeout` has passed. `batch`: records read in passing.
-  bool wait_until_arrived(follower& me, std::chrono::nanoseconds timeout, std::size_t batch) {
+  bool wait_until_arrived(follower& me, std::chrono::nanoseconds timeout, std::size_t batch,
+                          std::uint64_t call = 0) {
     bool drives = loop_->try_take();
     if (drives && loop_->alone()) {
       here_ = &me;
@@ -295,7 +298,9 @@ class client::impl final : public loop_source,
     }
     // Owed since start(): what we wait for is not a matter of instants.
     core_.announce(news::records);
-    const auto deadline = precisely_after(timeout);
+    const auto began = clock::now();
+    const auto deadline = from(began, timeout);
+    if (call != 0) calls_.stamp(call, began);
     for (;;) {
       if (drives) {
         loop_->activate(*this);
@@ -317,7 +322,7 @@ class client::impl final : public loop_source,
 
   call_result wait_for(std::uint64_t id, follower& me, std::optional<call_result>& outcome,
                        std::chrono::nanoseconds timeout) {
-    if (wait_until_arrived(me, timeout, 1)) return std::move(*outcome);
+    if (wait_until_arrived(me, timeout, 1, id)) return std::move(*outcome);
     if (abandon(id, errc::timeout)) return timed_out();
     // Somebody is just completing it: the outcome is a few instructions away.
     while (!me.arrived()) cpu_pause();

@@ -7,9 +7,10 @@ std::shared_ptr<stream_core> client::impl::open_stream(function_id function,
                                                        ferry::loan* filled, std::uint8_t flags,
                                                        const call_options& options) {
   stream_credit ours = (flags & sends_items) != 0 ? first_credit : stream_credit{};
-  if (options.send_window.items != 0) ours.items = std::min(ours.items, options.send_window.items);
-  auto stream =
-      std::make_shared<stream_core>(shared_from_this(), 0, options.window, stream_credit{}, ours);
+  if (options.send_window != 0)
+    ours.items = std::min<std::uint32_t>(ours.items, options.send_window);
+  auto stream = std::make_shared<stream_core>(*this, shared_from_this(), 0, options.window,
+                                              stream_credit{}, ours);
   const auto refuse = [&](call_error why) {
     stream->out.close(why);
     stream->in.finish(std::move(why));
@@ -21,6 +22,7 @@ std::shared_ptr<stream_core> client::impl::open_stream(function_id function,
   fields.kind = record_kind::call;
   fields.function = function.value;
   fields.flags = flags;
+  fields.code = options.send_window;
   completion done([stream](const record_fields* answer, body&& content, call_error* why) mutable {
     static_cast<impl&>(*stream->host).forget_stream(stream->call);
     if (why != nullptr) {
@@ -46,16 +48,14 @@ std::shared_ptr<stream_core> client::impl::open_stream(function_id function,
   auto id = filled != nullptr ? begin(*filled) : begin(bytes);
   if (!id || !calls_.holds(*id)) forget_stream(stream->call);  // it may have ended before `know`
   if (!id) return refuse(std::move(id).error());
+  calls_.stamp(*id, coarse_now());
   loop_->due(deadline);
   if (options.stop.stop_possible()) {
     stream->on_stop.emplace(options.stop, canceller{weak_from_this(), *id});
   }
-  // Our window, and our wish for the worker's.
-  const auto more = (flags & wants_items) != 0 ? stream->in.owed() : std::nullopt;
-  record_fields credit = credit_record(*id, more.value_or(stream_credit{}));
-  credit.function = options.send_window.items;
-  credit.body_size = options.send_window.bytes;
-  if (more || credit.function != 0 || credit.body_size != 0) send_small(credit);
+  if ((flags & wants_items) != 0) {
+    if (const auto more = stream->in.owed()) send_small(credit_record(*id, *more));
+  }
   return stream;
 }
 

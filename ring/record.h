@@ -49,7 +49,8 @@ struct record_fields {
   std::uint32_t body_id = 0;       // to be given back through the returns ring; 0 = inline
   std::uint32_t function = 0;      // number of the function, from a resolve
   std::uint32_t inline_size = 0;   // bytes that follow this header in the ring
-  std::uint16_t code = 0;          // errc of a failure
+  // errc of a failure or a cancel; of a call that sends items: how many ahead at most, 0 = any
+  std::uint16_t code = 0;
   record_kind kind = record_kind::pad;
   std::uint8_t flags = 0;   // record_flags; others are sent as 0 and ignored
   std::uint32_t spare = 0;  // of a credit: items; else sent as 0, ignored

@@ -3,31 +3,36 @@
 #include <bit>
 
 #include "shm/check.h"
+#include "shm/coarse_clock.h"
 
 namespace ferry {
 
 loan_book::loan_book(std::uint32_t capacity, body_arena& arena, std::uint32_t first_generation)
-    : arena_(arena), slot_bits_(static_cast<unsigned>(std::bit_width(capacity - 1))) {
+    : arena_(arena),
+      capacity_(capacity),
+      first_generation_(first_generation),
+      slot_bits_(static_cast<unsigned>(std::bit_width(capacity - 1))) {
   FERRY_CHECK(capacity >= 1 && capacity <= max_capacity);
-  loans_.resize(capacity);
-  const std::uint32_t mask = ~0u >> slot_bits_;
-  const std::uint32_t first = (first_generation & mask) == 0 ? 1 : first_generation & mask;
-  for (std::uint32_t slot = 0; slot < capacity; ++slot) {
-    loans_[slot].generation = first;
-    loans_[slot].next_free = slot + 1;
-  }
 }
 
 result<body_id> loan_book::lend(const arena_block& block) {
   const std::lock_guard lock(mutex_);
-  if (first_free_ == loans_.size()) {
-    return error{errc::full, 0, "bodies that one peer may hold", loans_.size() + 1, loans_.size()};
+  if (first_free_ == none) {
+    if (loans_.size() == capacity_) {
+      return error{errc::full, 0, "bodies that one peer may hold", capacity_ + 1ull, capacity_};
+    }
+    const std::uint32_t first = first_generation_ & ~0u >> slot_bits_;
+    first_free_ = static_cast<std::uint32_t>(loans_.size());
+    loans_.emplace_back();
+    loans_.back().generation = first == 0 ? 1 : first;
+    loans_.back().next_free = none;
   }
   const std::uint32_t slot = first_free_;
   loan& entry = loans_[slot];
   first_free_ = entry.next_free;
   entry.block = block;
   entry.lent = true;
+  entry.since = coarse_now();
   ++outstanding_;
   outstanding_bytes_ += block.size_bytes;
   return body_id{entry.generation << slot_bits_ | slot};
@@ -60,8 +65,9 @@ result<void> loan_book::withdraw(body_id id) {
 
 std::size_t loan_book::take_back_all() noexcept {
   std::size_t taken = 0;
-  for (std::uint32_t slot = 0; slot < loans_.size(); ++slot) {  // loans_ never changes its size
+  for (std::uint32_t slot = 0;; ++slot) {
     std::unique_lock lock(mutex_);
+    if (slot >= loans_.size()) break;
     if (!loans_[slot].lent) continue;
     const arena_block block = close(slot);
     lock.unlock();
@@ -69,6 +75,16 @@ std::size_t loan_book::take_back_all() noexcept {
     ++taken;
   }
   return taken;
+}
+
+std::vector<loan_book::holding> loan_book::holdings() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<holding> out;
+  out.reserve(outstanding_);
+  for (const loan& each : loans_) {
+    if (each.lent) out.push_back({each.block.size_bytes, each.since});
+  }
+  return out;
 }
 
 std::size_t loan_book::outstanding() const {

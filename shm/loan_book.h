@@ -11,6 +11,7 @@
 //           have; close the session, nothing was freed.
 // Source    shm/README.md, "Loans".
 #pragma once
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -43,6 +44,13 @@ class loan_book {
   // After the peer's death: frees what it held and says how many bodies that was.
   std::size_t take_back_all() noexcept;
 
+  // What the peer holds now, and since when (coarse_now(): to within a scheduler tick).
+  struct holding {
+    std::uint64_t size_bytes;
+    std::chrono::steady_clock::time_point since;
+  };
+  std::vector<holding> holdings() const;
+
   std::size_t outstanding() const;
   std::uint64_t outstanding_bytes() const;
 
@@ -52,7 +60,9 @@ class loan_book {
     std::uint32_t generation = 0;  // of the id that is out, or of the next one
     std::uint32_t next_free = 0;
     bool lent = false;
+    std::chrono::steady_clock::time_point since;
   };
+  static constexpr std::uint32_t none = ~0u;
 
   // Takes the body out of the book; its block is the caller's.  corrupt: as take_back
   result<arena_block> take_out(body_id id);
@@ -61,10 +71,12 @@ class loan_book {
   std::uint32_t generation_after(std::uint32_t generation) const noexcept;
 
   body_arena& arena_;
+  const std::uint32_t capacity_;
+  const std::uint32_t first_generation_;
   const unsigned slot_bits_;
-  mutable std::mutex mutex_;  // guards everything below
-  std::vector<loan> loans_;
-  std::uint32_t first_free_ = 0;  // last returned first; loans_.size() = none
+  mutable std::mutex mutex_;         // guards everything below
+  std::vector<loan> loans_;          // grows to capacity_ with what is lent at once
+  std::uint32_t first_free_ = none;  // last returned first
   std::size_t outstanding_ = 0;
   std::uint64_t outstanding_bytes_ = 0;
 };

@@ -39,7 +39,7 @@ class call_state final : public stream_host,
   void watch(clock::time_point deadline);
   // The caller gave up, or is gone: the function is told, nothing more is sent.
   void cancel(errc code, const char* text);
-  std::shared_ptr<stream_core> stream;  // of a function that streams
+  std::optional<stream_core> stream;  // of a function that streams
   spawned coroutine;
   std::optional<lanes::ticket> ticket;  // of a call that waits in a lane
   std::unique_ptr<context> view;        // what the function sees

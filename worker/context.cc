@@ -3,8 +3,8 @@
 #include <cstring>
 #include <utility>
 
-#include "engine/coarse_clock.h"
 #include "engine/stream/failure.h"
+#include "shm/coarse_clock.h"
 #include "worker/worker_link.h"
 
 namespace ferry {
@@ -76,12 +76,13 @@ std::optional<std::chrono::steady_clock::time_point> context::deadline() const n
 
 call_state& context::state() {
   if (!state_) {
-    state_ = std::make_shared<call_state>(*link_, call_, *handler_);
+    made_ = std::make_shared<call_state>(*link_, call_, *handler_);
+    state_ = made_.get();
     const bool open = std::exchange(call_, 0) != 0;
     if (!open) {
       state_->cancel(errc::closed, "the call is answered already");
     } else {
-      (*link_)->remember(state_);
+      (*link_)->remember(made_);
       if (const auto when = deadline()) state_->watch(*when);
     }
   }
@@ -167,15 +168,14 @@ result<void> context::send_error(errc code, std::string_view text) {
 }
 
 std::shared_ptr<stream_core> context::stream_core_of() {
-  FERRY_CHECK(state_ && state_->stream);  // only functions that stream have one
-  return state_->stream;
+  FERRY_CHECK(state_ && state_->stream);                  // only functions that stream have one
+  return {state_->shared_from_this(), &*state_->stream};  // it lies in the state
 }
 
 responder context::defer() {
   if (answered()) return responder();
-  (void)state();
   deferred_ = true;
-  return responder(state_);
+  return responder(state().shared_from_this());
 }
 
 }  // namespace ferry

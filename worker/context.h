@@ -130,7 +130,8 @@ class context {
   std::string_view function_;
   std::uint64_t left_ns_;
   std::chrono::steady_clock::time_point began_;
-  std::shared_ptr<call_state> state_;  // of a call that is more than a function that returns
+  call_state* state_ = nullptr;  // of a call that is more than a function that returns
+  std::shared_ptr<call_state> made_;  // the same, if it was made here; else it owns us
   bool deferred_ = false;
   bool raw_argument_ = false;
   const std::shared_ptr<const handler>* handler_ = nullptr;  // of a call without a state yet

@@ -63,6 +63,7 @@ class worker::impl {
       link->drop();
       loop_->remove(*link);
     }
+    if (!options_.loop) loop_->run_posts();  // of coroutines that have just ended
   }
 
   void add(handler made) {

@@ -204,12 +204,14 @@ void worker_link::invoke_known(const record_fields& fields,
   }
   auto call = std::make_shared<call_state>(shared_from_this(), fields.call, called);
   call->view = std::make_unique<context>(self_, 0, called->name, fields.deadline_ns);
-  call->view->state_ = call;
+  call->view->state_ = call.get();
   call->view->raw_argument_ = (fields.flags & raw_argument) != 0;
   if ((fields.flags & streams) != 0) {
-    call->stream = std::make_shared<stream_core>(
-        call, fields.call, called->options.window,
-        (fields.flags & sends_items) != 0 ? first_credit : stream_credit{}, stream_credit{});
+    stream_window window = called->options.window;
+    if (fields.code != 0) window.items = std::min<std::uint32_t>(window.items, fields.code);
+    call->stream.emplace(*call, nullptr, fields.call, window,
+                         (fields.flags & sends_items) != 0 ? first_credit : stream_credit{},
+                         stream_credit{});
     call->stream->of_function = true;
     if ((fields.flags & sends_items) == 0) call->stream->in.finish(std::nullopt);
   }
@@ -291,7 +293,7 @@ void worker_link::coroutine_ended(const std::shared_ptr<call_state>& call) {
 }
 
 void detail::start_coroutine(context& call, task<> work) {
-  (*call.link_)->run_coroutine(call.state_, std::move(work));
+  (*call.link_)->run_coroutine(call.state_->shared_from_this(), std::move(work));
 }
 
 void worker_link::run(const handler& function, context& call, body&& content) {
@@ -338,8 +340,6 @@ void worker_link::land_in_stream(const record_fields& fields, body&& content) {
       break;
     case record_kind::end: stream.in.finish(std::nullopt); break;
     default:
-      stream.in.narrow({fields.function, fields.body_size});
-      if (const auto more = stream.in.owed()) send_small(credit_record(fields.call, *more));
       if (!stream.out.grant(credit_of(fields))) {
         core_->fail(errc::corrupt, "a credit beyond all measure");
       }
@@ -391,7 +391,7 @@ result<void> worker_link::owe(const record_fields& fields, loan& filled) {
   if (loop_->mine()) {
     session_->want_room(true);
   } else {
-    loop_->post([self = shared_from_this()] { self->serve_room(); });
+    serve_room_soon();
   }
   return {};
 }
@@ -418,7 +418,14 @@ void worker_link::when_room(stream_waiter who) {
     room_waiters_.push_back(who);
     room_wanted_.store(true, std::memory_order_relaxed);
   }
-  loop_->post([self = shared_from_this()] { self->serve_room(); });
+  serve_room_soon();
+}
+
+void worker_link::serve_room_soon() {
+  // Weak: a job that is never run must not keep the loop alive, which holds it.
+  loop_->post([weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->serve_room();
+  });
 }
 
 void worker_link::forget_room(void* context) {

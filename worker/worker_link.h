@@ -98,6 +98,7 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   void land_in_stream(const record_fields& fields, body&& content);
   std::shared_ptr<call_state> state_of(std::uint64_t call);
   void serve_room();
+  void serve_room_soon();  // on the thread that serves
   std::size_t run_deferred();
 
   std::shared_ptr<loop_core> loop_;

@@ -5,7 +5,7 @@
 
 #include <array>
 
-#include "engine/coarse_clock.h"
+#include "shm/coarse_clock.h"
 #include "engine/cpu.h"
 #include "engine/futex.h"
 #include "engine/session/session.h"
@@ -121,14 +121,19 @@ void loop_core::due(clock::time_point when) {
 
 std::size_t loop_core::run_posts() {
   if (!posted_.load(std::memory_order_relaxed)) return 0;
+  // Its own, since a job may wait inside and run the loop meanwhile.
+  std::vector<unique_function<void()>> jobs;
   {
     const std::lock_guard guard(posts_mutex_);
-    running_posts_.swap(posts_);
+    jobs.swap(posts_);
+    posts_.swap(spare_posts_);
     posted_.store(false, std::memory_order_relaxed);
   }
-  const std::size_t count = running_posts_.size();
-  for (unique_function<void()>& job : running_posts_) job();
-  running_posts_.clear();
+  const std::size_t count = jobs.size();
+  for (unique_function<void()>& job : jobs) job();
+  jobs.clear();
+  const std::lock_guard guard(posts_mutex_);
+  if (spare_posts_.capacity() < jobs.capacity()) spare_posts_.swap(jobs);
   return count;
 }
 

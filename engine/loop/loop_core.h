@@ -70,6 +70,7 @@ class loop_core {
   // Runs posts, lets every active source take its turn, runs what is due as of the last scheduler
   // tick. How much it did.
   std::size_t turn();
+  std::size_t run_posts();  // alone, without any source
   // What is due by the precise clock: after a wait that timed out.
   std::size_t serve_due(clock::time_point now);
   // Waits until there is something for turn(), `until` holds, or the deadline, or that of a source
@@ -80,7 +81,6 @@ class loop_core {
 
  private:
   loop_core(std::unique_ptr<reactor> waker, unique_fd wake);
-  std::size_t run_posts();
   bool arm_active();
   void activate_all() noexcept;
   bool active_input() noexcept;
@@ -109,7 +109,7 @@ class loop_core {
 
   std::mutex posts_mutex_;
   std::vector<unique_function<void()>> posts_;
-  std::vector<unique_function<void()>> running_posts_;
+  std::vector<unique_function<void()>> spare_posts_;  // an empty one, for its memory
   std::atomic<bool> posted_{false};
   std::atomic<bool> rescan_{false};
   std::atomic<bool> pollable_{false};

@@ -8,7 +8,8 @@ call_error failure_in(std::uint16_t code, std::uint8_t flags, std::span<const st
   if ((flags & has_detail) != 0) {
     value_reader reader(body);
     const auto parts = reader.array();
-    const auto said = parts && *parts == 2 ? reader.string() : result<std::string_view>(error{errc::corrupt});
+    const auto said =
+        parts && *parts == 2 ? reader.string() : result<std::string_view>(error{errc::corrupt});
     const std::size_t begin = reader.position();
     if (!said || !reader.skip() || !reader.at_end()) {
       why.text = "a failure that does not decode";

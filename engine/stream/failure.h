@@ -15,8 +15,7 @@ inline constexpr std::size_t max_error_text = 4096;  // of a peer's failure: a l
 call_error failure_in(std::uint16_t code, std::uint8_t flags, std::span<const std::byte> body);
 
 // The body of a failure with has_detail: `detail` is one MessagePack value.
-void encode_failure(value_writer& writer, std::string_view text,
-                    std::span<const std::byte> detail);
+void encode_failure(value_writer& writer, std::string_view text, std::span<const std::byte> detail);
 
 // What kind of end a stream had, for callers that treat them differently.
 enum class stream_error_kind { timeout, transport, application, cancelled };

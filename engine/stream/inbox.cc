@@ -80,16 +80,6 @@ std::optional<stream_credit> stream_inbox::owed() noexcept {
   return more;
 }
 
-void stream_inbox::narrow(stream_window wanted) noexcept {
-  const auto smaller = [](auto& now, auto wish, std::uint64_t& owed) {
-    if (wish == 0 || wish >= now) return;
-    owed -= std::min<std::uint64_t>(owed, now - wish);
-    now = wish;
-  };
-  smaller(window_.items, wanted.items, items_owed_);
-  smaller(window_.bytes, wanted.bytes, bytes_owed_);
-}
-
 bool stream_inbox::wait(stream_waiter who) {
   const std::lock_guard guard(lock_);
   if (ready()) return false;

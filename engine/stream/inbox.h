@@ -58,11 +58,14 @@ class stream_inbox {
   std::optional<call_error> failure();
   // What the sender may send more, if it is worth telling: half a window or more was taken.
   std::optional<stream_credit> owed() noexcept;
-  // A smaller window than planned, on the sender's wish. Then owed() may have something to tell.
-  void narrow(stream_window wanted) noexcept;
   // Waits for take() to have something. False: it has, and `who` is not kept.
   bool wait(stream_waiter who);
   void stop_waiting();  // afterwards nobody wakes `who` any more
+  // Items that came and were not taken, for statistics; any thread.
+  std::uint32_t waiting() const noexcept {
+    const std::lock_guard guard(lock_);
+    return static_cast<std::uint32_t>(came_.size());
+  }
   // When the sender last told of progress; min(): never.
   clock::time_point last_progress() const noexcept;
   // Drops what waits here and all that is still to come; ends.

@@ -13,7 +13,7 @@ class next_operation : private timer_entry {
  public:
   next_operation(std::shared_ptr<stream_core> stream, std::chrono::nanoseconds idle) noexcept
       : stream_(std::move(stream)), idle_(idle) {}
-  ~next_operation();
+  virtual ~next_operation();
 
   bool await_ready() {
     outcome_ = stream_->try_next();
@@ -37,7 +37,7 @@ class next_operation : private timer_entry {
   std::coroutine_handle<> waiting_;  // null: not suspended
 };
 
-class send_operation : private timer_entry {
+class send_operation final : private timer_entry {
  public:
   // Sends `filled` if that is set, else a copy of `bytes`; both outlive the operation.
   send_operation(std::shared_ptr<stream_core> stream, std::span<const std::byte> bytes,

@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "engine/coarse_clock.h"
 #include "engine/stream/failure.h"
+#include "shm/coarse_clock.h"
 
 namespace ferry {
 

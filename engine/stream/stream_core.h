@@ -41,11 +41,16 @@ class stream_core {
  public:
   static constexpr std::chrono::nanoseconds no_limit = std::chrono::nanoseconds::max();
 
-  stream_core(std::shared_ptr<stream_host> session, std::uint64_t call_id, stream_window window,
-              stream_credit they_may_send, stream_credit we_may_send)
-      : host(std::move(session)), call(call_id), in(window, they_may_send), out(we_may_send) {}
+  // `kept`: what keeps `session` alive, unless that owns this stream.
+  stream_core(stream_host& session, std::shared_ptr<void> kept, std::uint64_t call_id,
+              stream_window window, stream_credit they_may_send, stream_credit we_may_send)
+      : host(&session),
+        call(call_id),
+        in(window, they_may_send),
+        out(we_may_send),
+        kept_(std::move(kept)) {}
 
-  const std::shared_ptr<stream_host> host;
+  stream_host* const host;
   std::uint64_t call;  // fixed before anybody else sees the stream
   stream_inbox in;
   stream_outbox out;
@@ -84,6 +89,7 @@ class stream_core {
   void pay_credit();
   bool end_sent_ = false;
   bool abandoned_ = false;
+  std::shared_ptr<void> kept_;
 };
 
 }  // namespace ferry
