@@ -199,7 +199,7 @@ result<path_socket, channel_error> path_socket::listen(const std::string& path, 
 }
 
 path_socket::~path_socket() {
-  if (path_.empty()) return;  // moved from
+  if (path_.empty() || made_in_.left()) return;  // moved from; or in a forked child
   struct stat info {};
   if (::lstat(path_.c_str(), &info) == 0 && info.st_dev == device_ && info.st_ino == inode_) {
     ::unlink(path_.c_str());

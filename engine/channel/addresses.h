@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/channel/channel_error.h"
+#include "shm/birthplace.h"
 #include "shm/result.h"
 #include "shm/unique_fd.h"
 
@@ -48,6 +49,7 @@ class path_socket {
   path_socket(unique_fd socket, std::string path, dev_t device, ino_t inode)
       : socket_(std::move(socket)), path_(std::move(path)), device_(device), inode_(inode) {}
   unique_fd socket_;
+  birthplace made_in_;
   std::string path_;
   dev_t device_;
   ino_t inode_;

@@ -6,9 +6,12 @@
 
 #include <cstring>
 
+#include "shm/coarse_clock.h"
+
 namespace ferry {
 namespace {
 
+constexpr auto spares_kept = std::chrono::seconds(1);  // memory of an idle stream
 constexpr int drained_at_end = 64;
 constexpr int pulls_at_once = 8;  // reads of one turn, so that one stream cannot hold the loop
 
@@ -165,7 +168,15 @@ bool stream_link::has_input() noexcept {
 
 void stream_link::arm() {
   if (!receiving_.busy && !in_body_ && !paused_) buffer_.rest();
-  outbox_.trim();
+  idle_since_ = coarse_now();
+}
+
+channel_link::clock::time_point stream_link::next_due() noexcept {
+  return outbox_.has_spares() ? idle_since_ + spares_kept : clock::time_point::max();
+}
+
+void stream_link::tick() {
+  if (coarse_now() >= idle_since_ + spares_kept) outbox_.trim();
 }
 
 void stream_link::fail(errc code, std::string text) {

@@ -48,6 +48,8 @@ class stream_link final : public channel_link {
   void write() noexcept override;
   bool has_input() noexcept override;
   void arm() override;
+  clock::time_point next_due() noexcept override;
+  void tick() override;
   bool flushed() noexcept override;
   std::uint64_t activity() const noexcept override { return activity_; }
   std::optional<channel_error> lost() override;
@@ -107,6 +109,7 @@ class stream_link final : public channel_link {
   std::atomic<bool> asked_for_room_{false};
   bool unwatched_ = false;
   bool read_to_end_ = false;
+  clock::time_point idle_since_{};
   std::pair<bool, bool> interest_{true, false};  // input, room: as the reactor knows it
   std::uint64_t activity_ = 0;                   // bytes read
   std::atomic<bool> broken_write_{false};

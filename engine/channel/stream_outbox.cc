@@ -12,8 +12,12 @@ std::span<std::byte> stream_outbox::append(std::size_t size_bytes) {
   if (pieces_.empty() || !pieces_.back().chunk ||
       chunk_bytes - pieces_.back().filled < size_bytes) {
     pieces_.emplace_back();
-    pieces_.back().chunk =
-        spare_ ? std::move(spare_) : std::make_unique_for_overwrite<std::byte[]>(chunk_bytes);
+    if (spares_.empty()) {
+      pieces_.back().chunk = std::make_unique_for_overwrite<std::byte[]>(chunk_bytes);
+    } else {
+      pieces_.back().chunk = std::move(spares_.back());
+      spares_.pop_back();
+    }
   }
   piece& last = pieces_.back();
   const std::span<std::byte> room(last.chunk.get() + last.filled, size_bytes);
@@ -91,7 +95,7 @@ stream_outbox::after_write stream_outbox::end_write(std::int64_t outcome) {
     first.written += part;
     written -= part;
     if (first.written < first.filled) break;
-    if (first.chunk) spare_ = std::move(first.chunk);
+    if (first.chunk && spares_.size() < spare_chunks) spares_.push_back(std::move(first.chunk));
     pieces_.pop_front();
   }
   const bool made_room = refused_ && queued() < limit_ / 2;
@@ -104,9 +108,14 @@ void stream_outbox::room() {
   full_.store(false, std::memory_order_relaxed);
 }
 
+bool stream_outbox::has_spares() noexcept {
+  const std::lock_guard guard(mutex_);
+  return !spares_.empty();
+}
+
 void stream_outbox::trim() noexcept {
   const std::lock_guard guard(mutex_);
-  if (pieces_.empty()) spare_.reset();
+  if (pieces_.empty()) spares_.clear();
 }
 
 void stream_outbox::close() noexcept {
@@ -118,7 +127,7 @@ void stream_outbox::close() noexcept {
     guard.lock();
   }
   pieces_.clear();
-  spare_.reset();
+  spares_.clear();
   queued_.store(0, std::memory_order_relaxed);
 }
 

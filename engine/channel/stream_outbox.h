@@ -16,6 +16,7 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <vector>
 
 #include "engine/channel/wire.h"
 
@@ -24,7 +25,8 @@ namespace ferry {
 class stream_outbox {
  public:
   static constexpr std::size_t chunk_bytes = 32 << 10;
-  static constexpr std::size_t copied_bytes = 4 << 10;   // larger bodies are not copied
+  static constexpr std::size_t copied_bytes = 4 << 10;  // larger bodies are not copied
+  static constexpr std::size_t spare_chunks = 8;
   static constexpr std::size_t urgent_bytes = 64 << 10;  // beyond the limit
 
   explicit stream_outbox(std::uint64_t limit_bytes) : limit_(limit_bytes) {}
@@ -46,7 +48,8 @@ class stream_outbox {
   // `outcome`: bytes written, or -errno. Anything less than all: the stream is full, or broken.
   after_write end_write(std::int64_t outcome);
   bool full() const noexcept { return full_.load(std::memory_order_relaxed); }
-  void room();           // the stream takes bytes again
+  void room();  // the stream takes bytes again
+  bool has_spares() noexcept;
   void trim() noexcept;  // gives back the memory of an empty outbox
   // Drops everything and takes no more. Waits for the write of another thread, which never blocks.
   void close() noexcept;
@@ -64,8 +67,8 @@ class stream_outbox {
   const std::uint64_t limit_;
   std::mutex mutex_;
   std::deque<piece> pieces_;
-  std::unique_ptr<std::byte[]> spare_;  // the chunk that was emptied last
-  std::size_t in_flight_ = 0;           // bytes between begin_write() and end_write()
+  std::vector<std::unique_ptr<std::byte[]>> spares_;  // chunks that were emptied
+  std::size_t in_flight_ = 0;                         // bytes between begin_write() and end_write()
   bool closed_ = false;
   bool refused_ = false;  // a push() failed since room was last made
   std::atomic<bool> full_{false};
