@@ -209,6 +209,7 @@ std::size_t loop_core::turn() {
   if (active_.size() < live_ && ++turns_ % turns_between_looks == 0) done += look_at_sleepers();
   if (timers_.next() != clock::time_point::max())
     done += timers_.run_due(coarse_now(), timers_at_once);
+  reactor_->flush();  // what the sources began to write, all in one submission
   return done;
 }
 
