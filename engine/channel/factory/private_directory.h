@@ -3,9 +3,9 @@
 // Threads   any; also any number of processes of the user: a file appears and changes as a whole.
 // Lifetime  owns a descriptor of the directory and looks up every name from there, so that what was
 //           checked is what is used. Removes nothing by itself.
-// Errors    open: refused, with the reason in words, when what stands at the path is no directory of
-//           ours with mode 0700; system.  read: empty when there is no such file; corrupt when it is
-//           no plain file of at most max_file_bytes.  write, create: system.
+// Errors    open: refused, with the reason in words, when what stands at the path is no directory
+//           of ours with mode 0700; system.  read: empty when there is no such file; corrupt when
+//           it is no plain file of at most max_file_bytes.  write, create: system.
 // Source    engine/channel/factory/README.md, "Paths".
 #pragma once
 #include <cstddef>
