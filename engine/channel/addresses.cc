@@ -131,7 +131,8 @@ result<unique_fd, channel_error> connect_path(const std::string& path, int type)
   if (!address) return address.error();
   auto socket = new_socket(AF_UNIX, type);
   if (!socket) return socket;
-  if (::connect(socket->get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0) {
+  if (::connect(socket->get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) !=
+      0) {
     return failed(errc::connection_failed, "connect", errno);
   }
   tune_socket(socket->get(), {});
@@ -152,8 +153,8 @@ void tune_socket(int socket, std::chrono::nanoseconds liveness_limit) noexcept {
   const int on = 1;
   (void)::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   (void)::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-  const auto ms = static_cast<unsigned>(std::clamp<std::int64_t>(
-      liveness_limit / std::chrono::milliseconds(1), 0, INT32_MAX));
+  const auto ms = static_cast<unsigned>(
+      std::clamp<std::int64_t>(liveness_limit / std::chrono::milliseconds(1), 0, INT32_MAX));
   if (ms != 0) (void)::setsockopt(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
 }
 
@@ -222,9 +223,9 @@ result<host_socket, channel_error> listen_host(const std::string& host_and_port,
   if (::getsockname(socket->get(), reinterpret_cast<sockaddr*>(&bound), &size) != 0) {
     return failed(errc::system, "getsockname", errno);
   }
-  const auto port = ntohs(bound.ss_family == AF_INET6
-                              ? reinterpret_cast<const sockaddr_in6&>(bound).sin6_port
-                              : reinterpret_cast<const sockaddr_in&>(bound).sin_port);
+  const auto port =
+      ntohs(bound.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6&>(bound).sin6_port
+                                        : reinterpret_cast<const sockaddr_in&>(bound).sin_port);
   const auto colon = host_and_port.rfind(':');
   return host_socket{std::move(*socket),
                      host_and_port.substr(0, colon) + ":" + std::to_string(port)};

@@ -122,8 +122,9 @@ std::size_t channel_impl::turn() {
   if (!self || at(phase::over)) return 0;
   in_turn_ = true;
   turn_now_ = clock::now();
-  std::size_t done = link_->read(frames_per_turn);
   if (at(phase::connecting) && !link_->connecting()) greet();
+  std::size_t done = link_->read(frames_per_turn);
+  if (at(phase::connecting) && !link_->connecting()) greet();  // it took reading to get there
   const bool all_read = done < frames_per_turn;
   if (sender_count_.load(std::memory_order_relaxed) != 0 ||
       owed_count_.load(std::memory_order_relaxed) != 0) {
@@ -239,8 +240,9 @@ bool channel_impl::wants_more() noexcept {
 
 void channel_impl::take(const frame_fields& fields, message&& what) {
   if (++taken_ % frames_per_clock == 0) turn_now_ = clock::now();
+  if (at(phase::connecting)) greet();  // the link opened while it read
   if (at(phase::greeting)) return take_greeting(fields, std::move(what));
-  if (at(phase::over) || at(phase::connecting) || opened_at_ == clock::time_point()) return;
+  if (at(phase::over) || opened_at_ == clock::time_point()) return;
   if (!fields.is_message()) return take_control(fields, std::move(what));
   counters_.add(counters_.messages_received);
   counters_.add(counters_.bytes_received, wire_bytes(fields));

@@ -25,7 +25,8 @@ class channel_impl final : public channel,
 
   enum class role { connects, accepts, paired };
   // Of the side that accepts: decides who may come. Runs once, with the wheel.
-  using admission = unique_function<result<void, channel_error>(channel_hello&, const channel_peer&)>;
+  using admission =
+      unique_function<result<void, channel_error>(channel_hello&, const channel_peer&)>;
   // The end of the handshake, good or bad. Runs once, with the wheel.
   using on_open = unique_function<void(result<void, channel_error>&&)>;
 
@@ -174,7 +175,7 @@ class channel_impl final : public channel,
   unique_function<void(message&&)> handler_;  // with the wheel
   unique_function<void(std::uint64_t)> cancel_handler_;
   unique_function<void(const channel_error&)> closed_handler_;
-  std::uint64_t asked_of_us_ = 0;                // requests that came; with the wheel
+  std::uint64_t asked_of_us_ = 0;                 // requests that came; with the wheel
   std::atomic<std::uint64_t> answered_by_us_{0};  // and what became of them
 };
 

@@ -258,8 +258,8 @@ send_result channel_impl::send_async(message what, on_sent done) {
 
 result<payload, channel_error> channel_impl::borrow(std::uint64_t size_bytes) {
   if (size_bytes > options_.max_message_bytes) {
-    return channel_error(error{errc::frame_too_large, 0, "message", size_bytes,
-                               options_.max_message_bytes});
+    return channel_error(
+        error{errc::frame_too_large, 0, "message", size_bytes, options_.max_message_bytes});
   }
   if (!is_connected()) return over_error();
   return link_->borrow(size_bytes);
@@ -320,8 +320,9 @@ message_result channel_impl::receive(std::chrono::nanoseconds timeout) {
 send_result channel_impl::receive_async(on_answer next) {
   if (auto there = try_receive()) {
     if (!*there) return there->error();
-    core_.post([what = std::make_unique<message_result>(std::move(*there)),
-                done = std::make_unique<on_answer>(std::move(next))] { (*done)(std::move(*what)); });
+    core_.post(
+        [what = std::make_unique<message_result>(std::move(*there)),
+         done = std::make_unique<on_answer>(std::move(next))] { (*done)(std::move(*what)); });
     return {};
   }
   const std::lock_guard guard(state_mutex_);
@@ -368,7 +369,7 @@ void channel_impl::match() {
 void channel_impl::on_message(unique_function<void(message&&)> handler) {
   if (mine()) {  // it may be running
     core_.post([weak = weak_from_this(),
-                next = std::make_unique<unique_function<void(message&&)>>(std::move(handler))] {
+                next = std::make_unique<unique_function<void(message &&)>>(std::move(handler))] {
       const auto self = weak.lock();
       if (!self) return;
       self->handler_ = std::move(*next);

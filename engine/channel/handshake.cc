@@ -37,9 +37,9 @@ result<channel_hello, channel_error> read_hello(const frame_fields& fields, cons
   };
   if (!fields.is(frame_kind::hello)) return refuse("the first frame is not a hello");
   if (fields.code != handshake_version) {
-    return channel_error(errc::version_mismatch,
-                         fmt::format("the peer's handshake has version {}, not {}", fields.code,
-                                     handshake_version));
+    return channel_error(
+        errc::version_mismatch,
+        fmt::format("the peer's handshake has version {}, not {}", fields.code, handshake_version));
   }
   auto instance = runtime_instance_id::parse(what.text);
   if (!instance) return refuse("the hello names an impossible instance");

@@ -22,7 +22,7 @@ namespace {
 using namespace std::chrono_literals;
 using clock = std::chrono::steady_clock;
 
-constexpr int accepted_at_once = 16;     // of one turn
+constexpr int accepted_at_once = 16;      // of one turn
 constexpr auto pause_when_short = 100ms;  // of descriptors or memory
 constexpr int backlog = 1024;
 
@@ -43,8 +43,7 @@ void turn_away(int socket, const std::string& transport) {
   if (transport == "shm+unix") {
     std::array<std::byte, 128> packet{};
     reject_packet head{};
-    head.header = {packet_kind::reject,
-                   static_cast<std::uint32_t>(sizeof head + why.text.size())};
+    head.header = {packet_kind::reject, static_cast<std::uint32_t>(sizeof head + why.text.size())};
     head.code = static_cast<std::uint32_t>(why.code);
     std::memcpy(packet.data(), &head, sizeof head);
     std::memcpy(packet.data() + sizeof head, why.text.data(), why.text.size());
@@ -124,8 +123,8 @@ result<void, channel_error> listener_impl::open(const std::string& address) {
     return channel_error(errc::unsupported_channel, "nobody can listen on \"" + transport_ + "\"");
   }
   if (transport_ == "unix" || transport_ == "shm+unix") {
-    auto made = path_socket::listen(address, transport_ == "unix" ? SOCK_STREAM : SOCK_SEQPACKET,
-                                    backlog);
+    auto made =
+        path_socket::listen(address, transport_ == "unix" ? SOCK_STREAM : SOCK_SEQPACKET, backlog);
     if (!made) return made.error();
     path_.emplace(std::move(*made));
     socket_ = path_->take();
@@ -200,16 +199,16 @@ void listener_impl::welcome(unique_fd socket) {
     return turn_away(socket.get(), transport_);
   }
   tune_socket(socket.get(), options_.channel.liveness_limit);
-  auto link = make_link(transport_, std::move(socket), true, false, "", options_.channel,
-                        loop_.core());
+  auto link =
+      make_link(transport_, std::move(socket), true, false, "", options_.channel, loop_.core());
   if (!link) {
     refused_count_.fetch_add(1, std::memory_order_relaxed);
     if (refused_) refused_(link.error());
     return;
   }
   static const auto nobody = runtime_instance_id::make(runtime_type::process, "unknown");
-  auto made = std::make_shared<channel_impl>(channel_impl::role::accepts, *nobody,
-                                             options_.channel, loop_);
+  auto made =
+      std::make_shared<channel_impl>(channel_impl::role::accepts, *nobody, options_.channel, loop_);
   const std::uint64_t number = ++next_number_;
   greeting_.emplace(number, made);
   handshakes_ = static_cast<std::uint32_t>(greeting_.size());

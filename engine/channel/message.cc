@@ -73,8 +73,12 @@ message health_response(const health_report& report) {
   made.status = report.status;
   made.text = report.reason;
   const health_metrics& from = report.metrics;
-  const packed_metrics packed{from.cpu_percent,         from.memory_bytes, from.total_requests,
-                              from.average_response_ms, from.timestamp_ms, from.active_requests,
+  const packed_metrics packed{from.cpu_percent,
+                              from.memory_bytes,
+                              from.total_requests,
+                              from.average_response_ms,
+                              from.timestamp_ms,
+                              from.active_requests,
                               0};
   made.data = payload::copy_of(std::as_bytes(std::span(&packed, 1)));
   return made;

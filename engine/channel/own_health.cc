@@ -38,10 +38,10 @@ health_metrics process_metrics() {
   if (statm >> total >> resident) {
     metrics.memory_bytes = resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   }
-  metrics.timestamp_ms = static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::milliseconds>(
-          std::chrono::system_clock::now().time_since_epoch())
-          .count());
+  metrics.timestamp_ms =
+      static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(
+                                     std::chrono::system_clock::now().time_since_epoch())
+                                     .count());
   return metrics;
 }
 

@@ -42,9 +42,7 @@ class request_table {
   void close();  // nothing begins any more
 
   // No deadline lies before this one.
-  clock::time_point next_deadline() const noexcept {
-    return next_.load(std::memory_order_relaxed);
-  }
+  clock::time_point next_deadline() const noexcept { return next_.load(std::memory_order_relaxed); }
   std::uint32_t count() const noexcept { return count_.load(std::memory_order_relaxed); }
 
  private:

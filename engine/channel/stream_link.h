@@ -100,8 +100,8 @@ class stream_link final : public channel_link {
 
   bool connecting_;
   bool readable_ = false;
-  bool ended_ = false;         // the peer sends no more
-  bool paused_ = false;        // the sink wants no more for now
+  bool ended_ = false;   // the peer sends no more
+  bool paused_ = false;  // the sink wants no more for now
   std::atomic<bool> asked_for_room_{false};
   bool unwatched_ = false;
   std::pair<bool, bool> interest_{true, false};  // input, room: as the reactor knows it

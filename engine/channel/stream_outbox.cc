@@ -12,8 +12,8 @@ std::span<std::byte> stream_outbox::append(std::size_t size_bytes) {
   if (pieces_.empty() || !pieces_.back().chunk ||
       chunk_bytes - pieces_.back().filled < size_bytes) {
     pieces_.emplace_back();
-    pieces_.back().chunk = spare_ ? std::move(spare_)
-                                  : std::make_unique_for_overwrite<std::byte[]>(chunk_bytes);
+    pieces_.back().chunk =
+        spare_ ? std::move(spare_) : std::make_unique_for_overwrite<std::byte[]>(chunk_bytes);
   }
   piece& last = pieces_.back();
   const std::span<std::byte> room(last.chunk.get() + last.filled, size_bytes);

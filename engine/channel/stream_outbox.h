@@ -24,7 +24,7 @@ namespace ferry {
 class stream_outbox {
  public:
   static constexpr std::size_t chunk_bytes = 32 << 10;
-  static constexpr std::size_t copied_bytes = 4 << 10;  // larger bodies are not copied
+  static constexpr std::size_t copied_bytes = 4 << 10;   // larger bodies are not copied
   static constexpr std::size_t urgent_bytes = 64 << 10;  // beyond the limit
 
   explicit stream_outbox(std::uint64_t limit_bytes) : limit_(limit_bytes) {}
@@ -40,8 +40,8 @@ class stream_outbox {
   // or the stream was full and nobody has said room() since.
   std::size_t begin_write(std::span<iovec> pieces);
   struct after_write {
-    bool more;         // begin_write() again
-    bool made_room;    // push() had failed and would not now
+    bool more;       // begin_write() again
+    bool made_room;  // push() had failed and would not now
   };
   // `outcome`: bytes written, or -errno. Anything less than all: the stream is full, or broken.
   after_write end_write(std::int64_t outcome);
@@ -67,7 +67,7 @@ class stream_outbox {
   std::unique_ptr<std::byte[]> spare_;  // the chunk that was emptied last
   std::size_t in_flight_ = 0;           // bytes between begin_write() and end_write()
   bool closed_ = false;
-  bool refused_ = false;                // a push() failed since room was last made
+  bool refused_ = false;  // a push() failed since room was last made
   std::atomic<bool> full_{false};
   std::atomic<std::uint64_t> queued_{0}, peak_{0};
 };

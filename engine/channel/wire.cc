@@ -66,9 +66,17 @@ result<void> check(const frame_fields& fields, std::uint64_t max_bytes) {
 }  // namespace
 
 frame_header header_of(const frame_fields& fields) noexcept {
-  return {frame_magic,       frame_version,  fields.kind,      fields.flags,
-          fields.status,     fields.request_id, fields.time_ms, fields.data_size,
-          fields.head_size,  fields.code,    {}};
+  return {frame_magic,
+          frame_version,
+          fields.kind,
+          fields.flags,
+          fields.status,
+          fields.request_id,
+          fields.time_ms,
+          fields.data_size,
+          fields.head_size,
+          fields.code,
+          {}};
 }
 
 result<frame_fields> read_header(std::span<const std::byte> bytes, std::uint64_t max_bytes) {
@@ -120,12 +128,14 @@ frame_fields fields_of(const message& what) noexcept {
   fields.code = what.code;
   fields.request_id = what.request_id;
   const bool answers = what.kind == message_kind::execution_response;
-  fields.status = what.kind == message_kind::health_response ? static_cast<std::uint8_t>(what.status)
-                                                             : static_cast<std::uint8_t>(what.outcome);
+  fields.status = what.kind == message_kind::health_response
+                      ? static_cast<std::uint8_t>(what.status)
+                      : static_cast<std::uint8_t>(what.outcome);
   fields.flags = what.graceful ? frame_graceful : 0;
   fields.time_ms = answers ? what.elapsed_ms : what.timeout_ms;
   std::size_t head = part(what.function) + part(what.text) + part(what.stack_trace);
-  for (const auto& [key, value] : what.metadata) head += 2 * part_header + key.size() + value.size();
+  for (const auto& [key, value] : what.metadata)
+    head += 2 * part_header + key.size() + value.size();
   if (answer_times_out(what)) head += part_header + sizeof(std::uint64_t);
   // What does not fit 32 bits is over any limit all the more.
   fields.head_size = static_cast<std::uint32_t>(std::min<std::size_t>(head, UINT32_MAX));

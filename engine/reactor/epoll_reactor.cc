@@ -80,8 +80,7 @@ result<std::size_t> epoll_reactor::wait(std::span<reactor_event> out,
     const auto found = tokens_.find(event.data.fd);
     if (found == tokens_.end()) continue;  // the timer
     out[count++] = {found->second, (event.events & EPOLLIN) != 0,
-                    (event.events & (EPOLLHUP | EPOLLERR)) != 0,
-                    (event.events & EPOLLOUT) != 0};
+                    (event.events & (EPOLLHUP | EPOLLERR)) != 0, (event.events & EPOLLOUT) != 0};
   }
   return count;
 }

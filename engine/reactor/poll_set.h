@@ -24,7 +24,7 @@ class poll_set {
 
   static result<poll_set> create();
 
-  result<void> add(int fd);      // epoll's data.fd is `fd`
+  result<void> add(int fd);  // epoll's data.fd is `fd`
   result<void> change(int fd, bool input, bool room);
   void remove(int fd) noexcept;  // nothing happens if it is not there
   int epoll_fd() const noexcept { return epoll_.get(); }

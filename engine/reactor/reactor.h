@@ -36,9 +36,9 @@ std::string_view name_of(reactor_kind kind) noexcept;
 inline constexpr std::size_t notify_max_bytes = 16;
 
 struct reactor_event {
-  std::uint64_t token;  // what watch() was given
-  bool readable;        // a read will not block: data, an end of file, a connection to accept
-  bool hung_up;         // the other end is gone, or an error waits; data may still be readable
+  std::uint64_t token;    // what watch() was given
+  bool readable;          // a read will not block: data, an end of file, a connection to accept
+  bool hung_up;           // the other end is gone, or an error waits; data may still be readable
   bool writable = false;  // a write will not block; only while interest() asks for it
 };
 

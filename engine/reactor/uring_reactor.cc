@@ -159,7 +159,7 @@ class uring_reactor final : public reactor {
     int fd = -1;
     std::uint32_t generation = 0;  // completions of an older one are dropped
     std::uint64_t token = 0;
-    int outcome = 0;  // of the poll: events, or -errno; set while `ready`
+    int outcome = 0;           // of the poll: events, or -errno; set while `ready`
     unsigned events = POLLIN;  // what the poll asks for
     place where = place::unused;
   };
@@ -230,7 +230,8 @@ result<void> uring_reactor::watch(int fd, std::uint64_t token) {
 
 result<void> uring_reactor::interest(int fd, bool input, bool room) {
   const auto found = by_fd_.find(fd);
-  if (found == by_fd_.end()) return error{errc::bad_argument, 0, "interest() in what is not watched"};
+  if (found == by_fd_.end())
+    return error{errc::bad_argument, 0, "interest() in what is not watched"};
   watched& entry = watched_[found->second];
   const unsigned events = (input ? POLLIN : 0u) | (room ? POLLOUT : 0u);
   if (entry.events == events) return {};
@@ -358,7 +359,7 @@ void uring_reactor::reap() noexcept {
           // is dead is seen by whoever watches the socket.
           free_sends_[free_send_count_++] = static_cast<std::uint8_t>(index_in(cqe->user_data));
           break;
-        case request::poll_remove:  // the poll was cancelled, or had completed: both are fine
+        case request::poll_remove: break;  // the poll was cancelled, or had completed: both fine
         case request::transfer:
           if (auto* const what = reinterpret_cast<socket_transfer*>(cqe->user_data)) {
             what->completed(*what, cqe->res);
