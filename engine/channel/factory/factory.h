@@ -4,8 +4,9 @@
 //   auto transports = std::make_shared<transport_registry>();
 //   add_standard_transports(*transports, make_memory_endpoints());
 //   channel_factory factory(transports);
+//   const auto paths = socket_paths::open();
 //   for (const auto type : all_runtime_types) {
-//     factory.register_strategy(*default_strategy(type, *socket_paths::open()));
+//     factory.register_strategy(*default_strategy(type, *paths));
 //   }
 //   auto chan = factory.get_or_create_channel(*runtime_instance_id::parse("process:job-7"));
 //   if (!chan) return fail(chan.error().message());   // every attempt and its cause

@@ -20,6 +20,11 @@ bool is_directory_of_ours(const std::string& path) {
          found.st_uid == ::geteuid();
 }
 
+std::string in_folder(std::string folder, const std::string& name) {
+  while (folder.ends_with('/')) folder.pop_back();
+  return folder.append("/").append(name);
+}
+
 // One dot only: ids may hold dots, so the last one must be where the ending begins.
 bool is_ending(std::string_view text) {
   return text.size() >= 2 && text.size() <= max_ending_bytes && text[0] == '.' && text != ".id" &&
@@ -39,8 +44,8 @@ socket_place socket_place::from_environment() {
 result<socket_paths, channel_error> socket_paths::open(const socket_place& where,
                                                        hash_function hash) {
   std::string path = is_directory_of_ours(where.runtime_dir)
-                         ? where.runtime_dir + "/ferry"
-                         : where.temp_dir + "/ferry-" + std::to_string(::geteuid());
+                         ? in_folder(where.runtime_dir, "ferry")
+                         : in_folder(where.temp_dir, "ferry-" + std::to_string(::geteuid()));
   if (path.size() + 1 + longest_hashed_name > max_path_bytes) {
     return channel_error(errc::limit, path + ": too long a directory for the paths of sockets");
   }

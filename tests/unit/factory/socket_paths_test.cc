@@ -35,6 +35,12 @@ TEST_F(sockets, lie_in_the_users_runtime_directory) {
             scratch / "ferry/blue-wasm-job.shm");
 }
 
+TEST_F(sockets, have_one_path_however_the_directory_is_written) {
+  const std::string path = *paths().path_for(instance_of("process:job"));
+  place.runtime_dir += "//";
+  EXPECT_EQ(*paths().path_for(instance_of("process:job")), path);
+}
+
 TEST_F(sockets, lie_in_a_private_directory_named_with_the_uid_otherwise) {
   const std::string expected = scratch / ("ferry-" + std::to_string(::geteuid()));
   for (const char* const useless : {"", "relative/path", "/nowhere/at/all", "/proc/version"}) {
