@@ -270,7 +270,9 @@ TEST_F(factory_e2e, shares_one_channel_among_all_who_ask_at_once) {
     got.push_back(std::move(*made));
   }
   for (const auto& one : got) EXPECT_EQ(one, got[0]);
-  EXPECT_EQ(listener->get_stats().accepted, 1u);
+  // The near end may be connected a moment before the listener has counted it.
+  EXPECT_TRUE(eventually([&] { return listener->get_stats().accepted == 1; }));
+  EXPECT_EQ(listener->get_stats().handshakes, 0u);
 }
 
 TEST_F(factory_e2e, replaces_a_channel_whose_peer_has_gone) {

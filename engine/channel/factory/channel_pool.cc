@@ -13,6 +13,10 @@ creation_failure no_channel(const runtime_instance_id& instance, errc why, const
   return failure;
 }
 
+creation_failure closed_meanwhile(const runtime_instance_id& instance) {
+  return no_channel(instance, errc::closed, "closed while it was made");
+}
+
 void close_each(const std::vector<channel_ptr>& channels) {
   for (const channel_ptr& one : channels) one->close();
 }
@@ -32,13 +36,16 @@ creation_result channel_pool::get(const runtime_instance_id& instance, const mak
           return no_channel(instance, errc::invalid_request,
                             "asked for from within the making of it");
         }
-        theirs->made.wait(lock, [&] { return theirs->outcome.has_value(); });
+        theirs->made.wait(lock, [&] { return theirs->outcome || theirs->given_up; });
+        if (!theirs->outcome) return closed_meanwhile(instance);
         return *theirs->outcome;
       }
-      channel_ptr made = theirs->channel();
-      if (made->is_connected()) return made;
-      reconnects = theirs->reconnects + 1;
-      dead.push_back(std::move(made));
+      if (theirs->is_connected()) return theirs->channel();
+      reconnects = theirs->reconnects;
+      if (channel_ptr made = theirs->channel()) {
+        ++reconnects;
+        dead.push_back(std::move(made));
+      }
       slots_.erase(found);
     }
     if (slots_.size() >= max_channels_) take_dead(dead);
@@ -65,11 +72,11 @@ creation_result channel_pool::make_for(const runtime_instance_id& instance, cons
     const std::lock_guard lock(mutex_);
     if (mine->given_up && outcome) {
       unwanted = *outcome;
-      outcome = no_channel(instance, errc::closed, "closed while it was made");
+      outcome = closed_meanwhile(instance);
     }
     mine->outcome = outcome;
     // Given up, the place is not ours any more: it may be somebody else's by now.
-    if (!mine->given_up && !outcome) slots_.erase(instance);
+    if (!mine->given_up && !outcome && mine->reconnects == 0) slots_.erase(instance);
   }
   mine->made.notify_all();
   if (unwanted) unwanted->close();
@@ -77,17 +84,17 @@ creation_result channel_pool::make_for(const runtime_instance_id& instance, cons
 }
 
 bool channel_pool::close(const runtime_instance_id& instance) {
-  channel_ptr closed;  // null: it was still being made, and its maker finds it given up
+  channel_ptr closed;
+  bool was_there = false;
   {
     const std::lock_guard lock(mutex_);
     const auto found = slots_.find(instance);
     if (found == slots_.end()) return false;
-    closed = found->second->channel();
-    found->second->given_up = true;
+    was_there = give_up(*found->second, closed);
     slots_.erase(found);
   }
   if (closed) closed->close();
-  return true;
+  return was_there;
 }
 
 std::size_t channel_pool::close_all() {
@@ -95,15 +102,22 @@ std::size_t channel_pool::close_all() {
   std::size_t count = 0;
   {
     const std::lock_guard lock(mutex_);
-    for (auto& [instance, held] : slots_) {
-      held->given_up = true;
-      if (channel_ptr made = held->channel()) closed.push_back(std::move(made));
+    for (const auto& [instance, held] : slots_) {
+      channel_ptr made;
+      if (give_up(*held, made)) ++count;
+      if (made) closed.push_back(std::move(made));
     }
-    count = slots_.size();
     slots_.clear();
   }
   close_each(closed);
   return count;
+}
+
+bool channel_pool::give_up(slot& held, channel_ptr& made) {
+  held.given_up = true;
+  held.made.notify_all();
+  made = held.channel();
+  return !held.outcome || made;
 }
 
 bool channel_pool::has(const runtime_instance_id& instance) const {
@@ -141,9 +155,9 @@ std::optional<channel_stats> channel_pool::stats_of(const runtime_instance_id& i
 
 void channel_pool::take_dead(std::vector<channel_ptr>& dead) {
   std::erase_if(slots_, [&](const auto& entry) {
-    channel_ptr made = entry.second->channel();
-    if (!made || made->is_connected()) return false;
-    dead.push_back(std::move(made));
+    const slot& held = *entry.second;
+    if (!held.outcome || held.is_connected()) return false;
+    if (channel_ptr made = held.channel()) dead.push_back(std::move(made));
     return true;
   });
 }

@@ -1,7 +1,8 @@
 // The channels that are shared: one for each instance. Whoever asks first makes it, whoever asks
 // meanwhile waits for that and gets the same outcome, and one that has died is replaced.
 // Threads   any. No lock is held while a channel is made or closed. A request for an instance from
-//           within the making of its channel is refused instead of waiting for itself.
+//           within the making of its channel is refused instead of waiting for itself. Not for the
+//           callbacks of a loop, which would stand still while they wait.
 // Lifetime  holds a reference to each channel until it is closed here or replaced. Nobody may be in
 //           get() when the pool goes.
 // Errors    get: what the maker gave.  closed: close() or close_all() came while it was made.
@@ -43,7 +44,7 @@ class channel_pool {
   std::optional<channel_stats> stats_of(const runtime_instance_id& instance) const;
 
  private:
-  // In the map: being made, or made with success.
+  // In the map: being made; made; or, if it was a replacement that failed, kept for its count.
   struct slot {
     std::thread::id maker;
     std::condition_variable made;
@@ -58,7 +59,10 @@ class channel_pool {
 
   creation_result make_for(const runtime_instance_id& instance, const slot_ptr& mine,
                            const maker& make);
-  // With the lock held. Moves channels that have died to `dead`, to be closed without the lock.
+  // With the lock held, both; the channels that they give are to be closed without it.
+  // Tells those who wait; `made` is the channel, if there is one. False: nor is one being made.
+  static bool give_up(slot& held, channel_ptr& made);
+  // Removes what has died.
   void take_dead(std::vector<channel_ptr>& dead);
 
   const std::size_t max_channels_;

@@ -62,7 +62,8 @@ struct creation_plan {
   std::map<std::string, std::string> extra;
 };
 
-// What a creation needs from the world; tests bring their own.
+// What a creation needs from the world; tests bring their own. Called by any thread, by several at
+// once; nothing here may throw.
 struct creation_world {
   std::function<std::chrono::steady_clock::time_point()> now = std::chrono::steady_clock::now;
   std::function<void(std::chrono::nanoseconds)> pause;  // between attempts; unset: sleeps

@@ -93,6 +93,45 @@ TEST(pool, replaces_a_channel_that_has_died_and_counts_it) {
   EXPECT_EQ(pool.stats_of(one)->reconnects, 1u);
 }
 
+TEST(pool, counts_a_replacement_once_however_often_it_failed_before) {
+  channel_pool pool(10);
+  const auto failing = [](const std::function<bool()>&) -> creation_result {
+    return creation_failure();
+  };
+  break_link(*pool.get(one, making(one)));
+  EXPECT_FALSE(pool.get(one, failing));
+  EXPECT_FALSE(pool.get(one, failing));
+  EXPECT_FALSE(pool.stats_of(one));
+  EXPECT_TRUE(pool.get(one, making(one)));
+  EXPECT_EQ(pool.stats_of(one)->reconnects, 1u);
+  break_link(*pool.get(one, making(one)));
+  EXPECT_FALSE(pool.get(one, failing));
+  EXPECT_FALSE(pool.close(one));  // there is none, nor is one being made
+  EXPECT_EQ(pool.close_all(), 0u);
+}
+
+TEST(pool, tells_those_who_wait_at_once_when_the_channel_is_closed_while_it_is_made) {
+  channel_pool pool(10);
+  gate middle;
+  auto first =
+      std::async(std::launch::async, [&] { return pool.get(one, middle.around(making(one))); });
+  middle.entered.acquire();
+  std::vector<std::future<creation_result>> others;
+  for (int i = 0; i < 2; ++i) {
+    others.push_back(std::async(std::launch::async, [&] {
+      return pool.get(one, [](const std::function<bool()>&) -> creation_result {
+        creation_failure why;
+        why.code = errc::closed;  // came too late to wait
+        return why;
+      });
+    }));
+  }
+  EXPECT_TRUE(pool.close(one));
+  for (auto& other : others) EXPECT_EQ(other.get().error().code, errc::closed);
+  middle.open.release();
+  EXPECT_EQ(first.get().error().code, errc::closed);
+}
+
 TEST(pool, tells_a_failure_to_all_who_waited_and_tries_again_next_time) {
   channel_pool pool(10);
   gate middle;
