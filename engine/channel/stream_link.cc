@@ -163,7 +163,9 @@ bool stream_link::has_input() noexcept {
   if (blocked && !asked_for_room_) return true;
   if (!blocked && outbox_.any() && !connecting() && !sending_.busy) return true;
   if (paused_) return sink_->wants_more();
-  return readable_;
+  // A read that began between two turns may have completed after the last one: nobody tells of its
+  // bytes a second time.
+  return readable_ || came_;
 }
 
 void stream_link::arm() {
@@ -261,6 +263,7 @@ void stream_link::write_sealed() noexcept {
 std::size_t stream_link::read(std::size_t limit) {
   if (!socket_ || connecting_) return 0;
   if (receiving_.busy) loop_->io().flush();
+  came_ = false;
   if (broken_write_.load(std::memory_order_relaxed) && !std::exchange(read_to_end_, true)) {
     readable_ = true;  // whoever closed it may have said why
   }
@@ -367,6 +370,7 @@ void stream_link::absorb(std::int64_t outcome) {
     return;
   }
   if (outcome == -EINTR) return;
+  came_ = true;
   if (outcome <= 0) {
     readable_ = false;
     ended_ = true;

@@ -104,6 +104,7 @@ class stream_link final : public channel_link {
 
   bool connecting_;
   bool readable_ = false;
+  bool came_ = false;    // something that read() has not looked at
   bool ended_ = false;   // the peer sends no more
   bool paused_ = false;  // the sink wants no more for now
   std::atomic<bool> asked_for_room_{false};
