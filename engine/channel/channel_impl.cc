@@ -18,6 +18,10 @@ std::uint64_t wire_bytes(const frame_fields& fields) {
   return sizeof(frame_header) + fields.head_size + fields.data_size;
 }
 
+bool is_nonsense(errc code) {
+  return code == errc::corrupt || code == errc::frame_too_large || code == errc::version_mismatch;
+}
+
 }  // namespace
 
 channel_impl::channel_impl(role how, runtime_instance_id instance, channel_options options,
@@ -56,6 +60,7 @@ void channel_impl::begin(std::unique_ptr<channel_link> link, admission admit, on
     return finish({errc::connection_failed, joined.error().message()});
   }
   if (role_ == role::paired) return opened();
+  link_->limit_frames(max_greeting_bytes);
   if (!link_->connecting()) greet();
   if (!at(phase::over)) link_->write_now();
 }
@@ -103,6 +108,7 @@ void channel_impl::take_greeting(const frame_fields& fields, message&& what) {
 void channel_impl::opened() {
   opened_at_ = heard_ = clock::now();
   phase_deadline_ = clock::time_point::max();
+  link_->limit_frames(options_.max_message_bytes);
   // release: pairs with the acquire in is_connected().
   phase_.store(phase::open, std::memory_order_release);
   if (auto tell = std::move(on_open_)) tell({});
@@ -148,6 +154,10 @@ std::size_t channel_impl::turn() {
   }
   if (!at(phase::over) && all_read) {
     if (auto why = link_->lost()) {
+      if (is_nonsense(why->code)) {  // the peer hears what was wrong with it, if it listens
+        say(frame_kind::refusal, refusal_message(*why));
+        link_->write_now();
+      }
       finish(close_reason_ ? *std::exchange(close_reason_, std::nullopt) : *why);
       ++done;
     }

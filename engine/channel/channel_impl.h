@@ -55,7 +55,7 @@ class channel_impl final : public channel,
   send_result reply(const message& asked, message answer, send_options how) override;
   void on_cancel(unique_function<void(std::uint64_t)> handler) override;
   bool is_connected() const noexcept override {
-    return phase_.load(std::memory_order_acquire) == phase::open;
+    return phase_.load(std::memory_order_acquire) == phase::open && !made_in_.left();
   }
   void close() override;
   std::optional<channel_error> failure() const override;
@@ -105,6 +105,11 @@ class channel_impl final : public channel,
   clock::time_point now() const noexcept { return mine() && in_turn_ ? turn_now_ : clock::now(); }
   bool mine() const noexcept { return core_.mine(); }
   static clock::time_point after(clock::time_point from, std::chrono::nanoseconds timeout);
+  // In a forked child: what every operation says, and touches nothing.
+  static channel_error not_ours() {
+    return {errc::not_supported, "the channel of a forked child's parent: open another one"};
+  }
+  message take_oldest(bool& made_room);
   channel_error over_error() const;
   channel_error refusal(const error& why) const;
 

@@ -92,7 +92,7 @@ result<void> channel_impl::check_size(const frame_fields& fields) const {
 }
 
 result<void> channel_impl::try_submit(const frame_fields& fields, message& what) {
-  if (!is_connected() || made_in_.left()) return error{errc::closed, 0, "the channel is not open"};
+  if (!is_connected()) return error{errc::closed, 0, "the channel is not open"};
   if (auto sent = link_->send(fields, what, false); !sent) return sent;
   counters_.add(counters_.messages_sent);
   counters_.add(counters_.bytes_sent, sizeof(frame_header) + fields.head_size + fields.data_size);
@@ -106,6 +106,7 @@ result<void> channel_impl::try_submit(const frame_fields& fields, message& what)
 }
 
 send_result channel_impl::submit(const frame_fields& fields, message& what, send_options how) {
+  if (made_in_.left()) return not_ours();
   if (auto good = check_size(fields); !good) return channel_error(good.error());
   // Whoever waits for room goes first.
   result<void> sent = error{errc::full, 0, "others wait for room"};
@@ -229,6 +230,7 @@ send_result channel_impl::send(message what, send_options how) {
 }
 
 send_result channel_impl::send_async(message what, on_sent done) {
+  if (made_in_.left()) return not_ours();
   what.request_id = 0;
   const frame_fields fields = fields_of(what);
   if (auto good = check_size(fields); !good) return channel_error(good.error());
@@ -246,6 +248,7 @@ send_result channel_impl::send_async(message what, on_sent done) {
 }
 
 result<payload, channel_error> channel_impl::borrow(std::uint64_t size_bytes) {
+  if (made_in_.left()) return not_ours();
   if (size_bytes > options_.max_message_bytes) {
     return channel_error(
         error{errc::frame_too_large, 0, "message", size_bytes, options_.max_message_bytes});
@@ -259,6 +262,7 @@ result<payload, channel_error> channel_impl::borrow(std::uint64_t size_bytes) {
 result<std::uint64_t, channel_error> channel_impl::start(message& what,
                                                          std::chrono::nanoseconds timeout,
                                                          on_answer done, bool wait) {
+  if (made_in_.left()) return not_ours();
   const auto began = now();
   request_table::entry request{std::move(done), began, after(began, timeout), timeout};
   const auto deadline = request.deadline;
@@ -328,6 +332,7 @@ send_result channel_impl::request_async(message what, std::chrono::nanoseconds t
 }
 
 send_result channel_impl::reply(const message& asked, message answer, send_options how) {
+  if (made_in_.left()) return not_ours();
   if (asked.request_id == 0) {
     return channel_error(errc::invalid_request, "a message that asked for no answer");
   }
@@ -351,11 +356,13 @@ send_result channel_impl::reply(const message& asked, message answer, send_optio
 // --- state --------------------------------------------------------------------------------------
 
 void channel_impl::on_cancel(unique_function<void(std::uint64_t)> handler) {
+  if (made_in_.left()) return;
   const wheel_guard wheel(core_);
   cancel_handler_ = std::move(handler);
 }
 
 void channel_impl::on_closed(unique_function<void(const channel_error&)> handler) {
+  if (made_in_.left()) return;
   const wheel_guard wheel(core_);
   if (!at(phase::over)) {
     closed_handler_ = std::move(handler);
@@ -367,6 +374,7 @@ void channel_impl::on_closed(unique_function<void(const channel_error&)> handler
 }
 
 std::optional<channel_error> channel_impl::failure() const {
+  if (made_in_.left()) return not_ours();
   const std::lock_guard guard(state_mutex_);
   return failure_;
 }
@@ -374,6 +382,7 @@ std::optional<channel_error> channel_impl::failure() const {
 channel_stats channel_impl::get_stats() const {
   channel_stats stats;
   counters_.copy_to(stats);
+  if (made_in_.left()) return stats;  // what had been counted; whoever held a lock is not here
   stats.requests_in_flight = requests_.count();
   stats.send_queue_depth = link_->queued_bytes();
   stats.send_queue_peak = link_->queued_peak();

@@ -9,24 +9,31 @@
 
 namespace ferry {
 
+// The first of the inbox, with the lock held. `made_room`: the peer may go on, wake() tells it.
+message channel_impl::take_oldest(bool& made_room) {
+  inbox_bytes_ -= inbox_.front().data.size();
+  message first = std::move(inbox_.front());
+  inbox_.pop_front();
+  // Half of it free before the peer may go on: one wakeup for many messages.
+  made_room = inbox_full_ && inbox_.size() <= options_.inbox_messages / 2 &&
+              inbox_bytes_ <= options_.inbox_bytes / 2;
+  if (made_room) inbox_full_.store(false, std::memory_order_relaxed);
+  return first;
+}
+
 std::optional<message_result> channel_impl::try_receive() {
+  if (made_in_.left()) return not_ours();
   std::optional<message_result> next;
-  bool was_full = false;
+  bool made_room = false;
   {
     const std::lock_guard guard(state_mutex_);
     if (inbox_.empty()) {
       if (failure_) next.emplace(*failure_);
       return next;
     }
-    inbox_bytes_ -= inbox_.front().data.size();
-    next.emplace(std::move(inbox_.front()));
-    inbox_.pop_front();
-    // Half of it free before the peer may go on: one wakeup for many messages.
-    was_full = inbox_full_ && inbox_.size() <= options_.inbox_messages / 2 &&
-               inbox_bytes_ <= options_.inbox_bytes / 2;
-    if (was_full) inbox_full_.store(false, std::memory_order_relaxed);
+    next.emplace(take_oldest(made_room));
   }
-  if (was_full) wake();
+  if (made_room) wake();
   return next;
 }
 
@@ -83,24 +90,23 @@ send_result channel_impl::receive_async(on_answer next) {
 void channel_impl::match() {
   for (;;) {
     message_waiter next;
+    std::optional<message> what;
+    bool made_room = false;
     {
+      // Both in one step: a receiver that is taken out of the list is served for certain.
       const std::lock_guard guard(state_mutex_);
       if (inbox_.empty() || (receivers_.empty() && !handler_)) return;
       if (!handler_) {
         next = std::move(receivers_.front());
         receivers_.pop_front();
       }
+      what.emplace(take_oldest(made_room));
     }
-    auto what = try_receive();
-    if (!what) {  // somebody else took it
-      const std::lock_guard guard(state_mutex_);
-      if (!handler_) receivers_.push_front(std::move(next));
-      return;
-    }
+    if (made_room) wake();
     if (handler_) {
-      handler_(std::move(**what));
+      handler_(std::move(*what));
     } else if (next.thread == nullptr) {
-      next.done(std::move(*what));
+      next.done(message_result(std::move(*what)));
     } else {
       next.outcome->emplace(std::move(*what));
       next.thread->arrive();
@@ -109,6 +115,7 @@ void channel_impl::match() {
 }
 
 void channel_impl::on_message(unique_function<void(message&&)> handler) {
+  if (made_in_.left()) return;
   if (mine()) {  // it may be running
     core_.post([weak = weak_from_this(),
                 next = std::make_unique<unique_function<void(message &&)>>(std::move(handler))] {

@@ -22,7 +22,10 @@ channel_error as_connector(channel_error why) {
 }
 
 result<ferry::loop, channel_error> loop_for(const channel_options& options) {
-  if (options.loop) return *options.loop;
+  if (options.loop) {
+    if (options.loop->core()->forked()) return channel_error(loop_core::not_ours());
+    return *options.loop;
+  }
   auto own = ferry::loop::create({options.session.reactor, {}});
   if (!own) return channel_error(own.error());
   return *own;

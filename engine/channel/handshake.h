@@ -15,6 +15,7 @@ namespace ferry {
 
 inline constexpr std::uint32_t handshake_version = 1;
 inline constexpr std::size_t max_refusal_bytes = 1024;
+inline constexpr std::uint64_t max_greeting_bytes = 4096;  // of any frame before the channel opens
 
 struct channel_hello {
   runtime_instance_id instance;

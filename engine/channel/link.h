@@ -50,6 +50,8 @@ class channel_link {
 
   // --- with the wheel ---------------------------------------------------------------------------
   virtual result<void> join(loop_core& loop, loop_source& source, link_sink& sink) = 0;
+  // Longer frames are refused from now on, before anything is allocated for them.
+  virtual void limit_frames(std::uint64_t max_bytes) noexcept = 0;
   // Ends it at once; what is queued is dropped, descriptors are closed. Idempotent.
   virtual void leave() noexcept = 0;
   // Between join() and the moment when frames can pass.

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
 
 #include "engine/channel/addresses.h"
 #include "engine/channel/channel_impl.h"
@@ -158,7 +159,8 @@ void listener_impl::close() {
   socket_ = unique_fd();
   path_.reset();
   handshakes_ = 0;
-  greeting_.clear();  // ends them
+  // Ends them. Each tells us so while it goes: by then the table must be empty already.
+  const auto ended = std::exchange(greeting_, {});
 }
 
 listener_stats listener_impl::get_stats() const {
@@ -268,6 +270,7 @@ result<std::shared_ptr<channel_listener>, channel_error> channel_listener::open(
     if (!own) return channel_error(own.error());
     loop = *own;
   }
+  if (loop->core()->forked()) return channel_error(loop_core::not_ours());
   auto made = std::make_shared<listener_impl>(where.transport, std::move(options), *loop,
                                               std::move(accepted), std::move(refused));
   if (auto opened = made->open(where.address); !opened) return opened.error();

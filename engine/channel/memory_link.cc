@@ -48,6 +48,7 @@ result<void> memory_link::join(loop_core&, loop_source&, link_sink& sink) {
 }
 
 void memory_link::leave() noexcept {
+  if (made_in_.left()) return;  // a forked child: somebody may have held the mutex
   const std::lock_guard guard(pipe_->mutex);
   if (std::exchange(sink_, nullptr) == nullptr) return;
   in_.reader = out_.writer = nullptr;

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "engine/channel/link.h"
+#include "shm/birthplace.h"
 
 namespace ferry {
 
@@ -44,6 +45,7 @@ class memory_link final : public channel_link {
   channel_peer peer() const override;
 
   result<void> join(loop_core& loop, loop_source& source, link_sink& sink) override;
+  void limit_frames(std::uint64_t) noexcept override {}  // it allocates nothing
   void leave() noexcept override;
   void ready(std::uint8_t, const reactor_event&) override {}
   std::size_t read(std::size_t limit) override;
@@ -55,6 +57,7 @@ class memory_link final : public channel_link {
   std::optional<channel_error> lost() override;
 
  private:
+  birthplace made_in_;
   const std::shared_ptr<memory_pipe> pipe_;
   memory_pipe::direction& out_;
   memory_pipe::direction& in_;

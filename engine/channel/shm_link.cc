@@ -87,7 +87,8 @@ result<void> shm_link::join(loop_core& loop, loop_source& source, link_sink& sin
 }
 
 void shm_link::leave() noexcept {
-  if (std::exchange(joined_, false)) loop_->unwatch(fd());
+  // A forked child shares the reactor with its parent, which goes on watching.
+  if (std::exchange(joined_, false) && !loop_->forked()) loop_->unwatch(fd());
   if (core_) core_->close();
   session_.reset();
   socket_ = unique_fd();

@@ -21,6 +21,7 @@ class shm_link final : public channel_link {
   channel_peer peer() const override { return peer_; }
 
   result<void> join(loop_core& loop, loop_source& source, link_sink& sink) override;
+  void limit_frames(std::uint64_t max_bytes) noexcept override { max_bytes_ = max_bytes; }
   void leave() noexcept override;
   bool connecting() const noexcept override { return !session_ && !failure_; }
   void ready(std::uint8_t which, const reactor_event& event) override;
@@ -46,7 +47,7 @@ class shm_link final : public channel_link {
   unique_fd socket_;  // until the session has it
   const session_role role_;
   const session_options options_;
-  const std::uint64_t max_bytes_;
+  std::uint64_t max_bytes_;
   std::shared_ptr<loop_core> loop_;
   std::optional<offered_hello> offer_;
   std::shared_ptr<session_core> core_;  // also for other threads, once the channel is open

@@ -41,6 +41,7 @@ class stream_link final : public channel_link {
   channel_peer peer() const override { return peer_; }
 
   result<void> join(loop_core& loop, loop_source& source, link_sink& sink) override;
+  void limit_frames(std::uint64_t max_bytes) noexcept override { max_bytes_ = max_bytes; }
   void leave() noexcept override;
   bool connecting() const noexcept override { return connecting_ || (cipher_ && !cipher_->open()); }
   void ready(std::uint8_t which, const reactor_event& event) override;
@@ -85,7 +86,7 @@ class stream_link final : public channel_link {
   birthplace made_in_;
   unique_fd socket_;
   const std::string_view type_;
-  const std::uint64_t max_bytes_;
+  std::uint64_t max_bytes_;
   const std::unique_ptr<stream_cipher> cipher_;
   stream_outbox outbox_;
   outgoing sending_{*this};

@@ -166,7 +166,10 @@ result<void> read_message(const frame_fields& fields, std::span<const std::byte>
   into.graceful = (fields.flags & frame_graceful) != 0;
   if (into.kind == message_kind::health_response) {
     into.status = static_cast<health_status>(fields.status);
-  } else {
+  } else if (into.kind == message_kind::execution_response) {
+    if (fields.status > static_cast<std::uint8_t>(execution_outcome::timeout)) {
+      return error{errc::corrupt, 0, "an outcome that does not exist"};
+    }
     into.outcome = static_cast<execution_outcome>(fields.status);
   }
   (into.kind == message_kind::execution_response ? into.elapsed_ms : into.timeout_ms) =

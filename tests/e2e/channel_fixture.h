@@ -101,6 +101,7 @@ inline channel_target target_of(const std::string& transport, const private_fold
 
 struct channel_ends {
   private_folder folder;
+  mailbox<channel_ptr> came;  // to the listener
   std::optional<loop_thread> far_loop;
   std::shared_ptr<channel_listener> listener;
   channel_ptr near, far;
@@ -124,7 +125,6 @@ struct channel_ends {
     }
     listener_options options;
     options.channel = far_options;
-    mailbox<channel_ptr> came;
     auto opened = channel_listener::open(target_of(transport, folder), options,
                                          [&](channel_ptr made) { came.put(std::move(made)); });
     if (!opened) throw std::runtime_error(opened.error().message());
@@ -142,6 +142,7 @@ struct channel_ends {
     if (far) far->close();
     far.reset();
     if (listener) listener->close();
+    while (auto other = came.take(0ns)) (*other)->close();
   }
 
   // The far end answers every request with what it was sent.

@@ -102,6 +102,14 @@ TEST(channel_wire, headers_that_no_honest_peer_sends_are_refused) {
   EXPECT_EQ(code_of(bad), errc::frame_too_large);
 }
 
+TEST(channel_wire, outcome_that_does_not_exist_is_refused) {
+  frame_fields fields = fields_of(execution_timeout(7));
+  fields.status = 3;
+  message got;
+  EXPECT_EQ(read_message(fields, head_of(execution_timeout(7)), got).error().code, errc::corrupt);
+  EXPECT_LE(got.outcome, execution_outcome::timeout);
+}
+
 TEST(channel_wire, head_cut_anywhere_or_changed_anywhere_is_survived) {
   const message sent = full_message();
   const frame_fields fields = fields_of(sent);
