@@ -1,6 +1,7 @@
 // How channels begin, count, beat, fail and end.
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "tests/e2e/channel_fixture.h"
@@ -45,6 +46,83 @@ TEST_P(channel_life, statistics_equal_what_was_sent) {
   EXPECT_GT(near.avg_latency_ms, 0);
   EXPECT_NEAR(near.avg_latency_ms * 1e3, near.latency.mean_us(), near.latency.mean_us() / 100);
   EXPECT_LE(near.latency.percentile_us(0.5), near.latency.percentile_us(0.99));
+}
+
+TEST_P(channel_life, statistics_hold_the_delays_that_answers_had) {
+  channel_ends ends(GetParam());
+  constexpr int fast = 196, slow = 4;  // the slowest 2 percent
+  std::thread server([&] {
+    for (int i = 0; i < fast + slow; ++i) {
+      auto asked = ends.far->receive(generous);
+      if (!asked) return;
+      if (asked->function == "slow") std::this_thread::sleep_for(40ms);
+      (void)ends.far->reply(*asked, execution_success());
+    }
+  });
+  std::vector<double> seen_us;  // from outside: each no shorter than what the channel measured
+  for (int i = 0; i < fast + slow; ++i) {
+    const auto began = steady::now();
+    ASSERT_TRUE(ends.near->request(execution_request(i % 50 == 49 ? "slow" : "fast"), generous));
+    seen_us.push_back(std::chrono::duration<double, std::micro>(steady::now() - began).count());
+  }
+  server.join();
+  std::ranges::sort(seen_us);
+  const latency_histogram latency = ends.near->get_stats().latency;
+  ASSERT_EQ(latency.count(), seen_us.size());
+  EXPECT_GE(latency.percentile_us(0.99), 38'000u);  // 40 ms, less the width of a bucket
+  EXPECT_GE(latency.mean_us(), 40'000.0 * slow / (fast + slow) * 0.95);
+  for (const double part : {0.1, 0.5, 0.9, 0.99}) {
+    const auto rank = static_cast<std::size_t>(part * static_cast<double>(seen_us.size()));
+    EXPECT_LE(static_cast<double>(latency.percentile_us(part)), seen_us[rank]) << part;
+  }
+  EXPECT_NEAR(ends.near->get_stats().avg_latency_ms * 1e3, latency.mean_us(), 0.01);
+}
+
+TEST_P(channel_life, close_ends_each_waiter_exactly_once_while_answers_come) {
+  channel_options small;
+  small.inbox_messages = 4;
+  channel_ends ends(GetParam(), {}, small);
+  constexpr int pending = 200;
+  std::vector<std::atomic<int>> ended(pending);
+  for (auto& each : ended) {
+    ASSERT_TRUE(ends.near->request_async(execution_request("f"), generous,
+                                         [&](message_result&&) { ++each; }));
+  }
+  std::vector<std::thread> waiting;
+  std::atomic<int> receivers{0}, askers{0}, senders{0};
+  for (int i = 0; i < 3; ++i) {
+    waiting.emplace_back([&] { receivers += code_of(ends.near->receive()) == errc::closed; });
+    waiting.emplace_back([&] {
+      askers +=
+          code_of(ends.near->request(execution_request("f"), channel::no_limit)) == errc::closed;
+    });
+    waiting.emplace_back([&] {  // until nobody takes any more
+      const std::vector<std::byte> body(10'000);
+      send_result sent;
+      while (sent) sent = ends.near->send(execution_request("", payload::copy_of(body)));
+      senders += sent.error().code == errc::closed;
+    });
+  }
+  // The far end answers some, while it all ends.
+  std::thread server([&] {
+    for (int i = 0; i < pending / 2; ++i) {
+      auto asked = ends.far->receive(generous);
+      if (!asked) return;
+      if (asked->request_id != 0)
+        (void)ends.far->reply(*asked, ack(), {.wait = false, .timeout = {}});
+    }
+  });
+  ASSERT_TRUE(eventually([&] { return ends.near->get_stats().messages_received >= 10; }));
+  const auto began = steady::now();
+  ends.near->close();
+  for (auto& each : waiting) each.join();
+  EXPECT_LT(steady::now() - began, generous);
+  server.join();
+  EXPECT_EQ(receivers, 3);
+  EXPECT_LE(askers, 3);  // one may have been answered
+  EXPECT_EQ(senders, 3);
+  for (const auto& each : ended) EXPECT_EQ(each, 1);
+  EXPECT_EQ(ends.near->get_stats().requests_in_flight, 0u);
 }
 
 TEST_P(channel_life, close_ends_all_that_waits_at_once_and_may_be_repeated) {
