@@ -133,8 +133,10 @@ std::size_t channel_impl::turn() {
   std::size_t done = link_->read(frames_per_turn);
   if (at(phase::connecting) && !link_->connecting()) greet();  // it took reading to get there
   const bool all_read = done < frames_per_turn;
+  // Also when nobody wants the room that came: it is input until somebody has looked.
   if (sender_count_.load(std::memory_order_relaxed) != 0 ||
-      owed_count_.load(std::memory_order_relaxed) != 0) {
+      owed_count_.load(std::memory_order_relaxed) != 0 ||
+      room_came_.load(std::memory_order_relaxed)) {
     serve_room();
   }
   link_->write();

@@ -258,5 +258,19 @@ TEST_P(channel_messages, full_queue_waits_or_says_so_and_loses_nothing) {
   EXPECT_EQ(wrong, 0);
 }
 
+TEST_P(channel_messages, room_that_nobody_waits_for_lets_the_loop_rest) {
+  channel_ends ends(GetParam());
+  const std::vector<std::byte> body(2000);
+  std::uint64_t sent = 0;
+  const send_options at_once{.wait = false, .timeout = {}};
+  while (ends.near->send(execution_request("", payload::copy_of(body)), at_once)) ++sent;
+  for (; sent > 0; --sent) {
+    while (!ends.far->try_receive()) ASSERT_TRUE(ends.near->loop().run_once(1ms));
+  }
+  // A loop that sees input where there is none would never return from this.
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(ends.near->loop().run_once(10ms));
+  EXPECT_TRUE(ends.near->is_connected());
+}
+
 }  // namespace
 }  // namespace ferry
