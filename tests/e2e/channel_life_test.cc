@@ -230,6 +230,7 @@ TEST_P(channel_links, message_over_the_limit_ends_the_receivers_channel) {
 }
 
 TEST_P(channel_life, health_is_answered_while_a_handler_blocks_and_not_when_the_loop_is_stuck) {
+  std::atomic<bool> stuck{false}, release{false};  // outlive the loop that looks at them
   channel_ends ends(GetParam());
   // A worker that takes its requests by receive() and blocks: the loop has its own thread.
   std::atomic<bool> go_on{false};
@@ -254,7 +255,6 @@ TEST_P(channel_life, health_is_answered_while_a_handler_blocks_and_not_when_the_
   worker.join();
   while (!done) ASSERT_TRUE(ends.near->loop().run_once(generous));
 
-  std::atomic<bool> stuck{false}, release{false};
   ends.far_loop->loop().post([&] {
     stuck = true;
     while (!release) ::usleep(1000);
@@ -280,10 +280,10 @@ TEST_P(channel_links, busy_link_sends_no_heartbeats_and_an_idle_one_does) {
 }
 
 TEST_P(channel_links, silent_peer_is_found_within_three_intervals) {
+  std::atomic<bool> stuck{false}, release{false};  // outlive the loop that looks at them
   channel_options beating;
   beating.heartbeat = 100ms;
   channel_ends ends(GetParam(), beating);
-  std::atomic<bool> stuck{false}, release{false};
   ends.far_loop->loop().post([&] {
     stuck = true;
     while (!release) ::usleep(1000);

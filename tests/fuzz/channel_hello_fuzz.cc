@@ -1,9 +1,9 @@
 // Decodes    the first frames of a channel (hello, refusal), and the texts that name instances and
 //            places: ids, host:port.
-// Input      the frame's kind (a byte), its code (4), the length of its text (2), the text; the rest
-//            is its data.
-// Property   a hello that is taken says exactly who comes, and with which token; any other is refused
-//            in printable words. An id is read back as it is written, and makes a file name.
+// Input      the frame's kind (1 byte), its code (4), the length of its text (2), the text; the
+//            rest is its data.
+// Property   a hello that is taken says exactly who comes, and with which token; any other is
+//            refused in printable words. An id is read back as written, and makes a file name.
 #include "engine/channel/addresses.h"
 #include "engine/channel/factory/instance_names.h"
 #include "engine/channel/handshake.h"

@@ -1,6 +1,6 @@
 // Decodes    what comes over a Unix socket to a channel that accepts, from its first byte on.
-// Input      one byte: whether a good hello goes first; then pieces: a length (1 byte, 0 for 256) and
-//            as many bytes, which arrive together.
+// Input      one byte: whether a good hello goes first; then pieces: a length (1 byte, 0 for 256)
+//            and as many bytes, which arrive together.
 // Property   the channel opens once or is refused once, and ends with a printable reason. Where the
 //            stream is cut makes no difference: the same messages, and the same end.
 #include <sys/socket.h>

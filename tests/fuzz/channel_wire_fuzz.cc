@@ -1,8 +1,8 @@
 // Decodes    the header of a frame, or a record's fields, and the head behind them, into a message.
 // Input      one byte of flags (record or header, a small or a large limit), the 64 bytes of a
 //            header, the head; a head that is shorter than the header says is refused before.
-// Property   what is taken has a known kind and is within the limit; a message holds no more than its
-//            head did; written again and read again it is the same.
+// Property   what is taken has a known kind and is within the limit; a message holds no more than
+//            its head did; written again and read again it is the same.
 #include "engine/channel/wire.h"
 
 #include <vector>
