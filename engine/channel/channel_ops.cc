@@ -24,7 +24,9 @@ channel_error channel_impl::over_error() const {
 }
 
 channel_error channel_impl::refusal(const error& why) const {
-  return why.code == errc::closed ? over_error() : channel_error(why);
+  // While it closes, also the peer's end of the link may be seen first: that is no loss.
+  const bool ends = why.code == errc::closed || why.code == errc::unavailable;
+  return ends && !is_connected() ? over_error() : channel_error(why);
 }
 
 bool channel_impl::drive(follower& me, clock::time_point deadline) {

@@ -100,7 +100,8 @@ TEST_P(channel_life, close_ends_each_waiter_exactly_once_while_answers_come) {
       const std::vector<std::byte> body(10'000);
       send_result sent;
       while (sent) sent = ends.near->send(execution_request("", payload::copy_of(body)));
-      senders += sent.error().code == errc::closed;
+      EXPECT_EQ(sent.error().code, errc::closed) << sent.error().message();
+      ++senders;
     });
   }
   // The far end answers some, while it all ends.
