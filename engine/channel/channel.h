@@ -15,6 +15,7 @@
 //           with timeout_ms.  full: no room and told not to wait.  corrupt: the peer broke the
 //           protocol.  frame_too_large: more than max_message_bytes.  authentication_failed,
 //           connection_failed: of a handshake.  invalid_request: blocking inside a callback.
+//           not_supported: in a forked child, whose parent's the channel is.
 //           A started request, receive or send ends exactly once.
 // Source    engine/channel/README.md.
 #pragma once
