@@ -42,5 +42,6 @@ std::vector<figure> footprint(const effort&);     // figures_memory.cc
 std::vector<figure> typed_calls(const effort&);   // figures_calls.cc
 std::vector<figure> streams(const effort&);       // figures_streams.cc
 std::vector<figure> many_at_once(const effort&);  // figures_many.cc
+std::vector<figure> channels(const effort&);      // figures_channel.cc
 
 }  // namespace ferry::perf

@@ -20,6 +20,8 @@ const std::vector<figure_group>& all_groups() {
        waiting_policies},
       {"throughput", "How many calls and bytes a second beside the limits?", throughput},
       {"handover", "Does handing over a body cost the same at every size?", handing_over},
+      {"channels", "What does a channel over a Unix socket cost beside bare gather writes?",
+       channels},
       {"memory", "What does a worker cost idle, and with a gigabyte passing through?", footprint},
       {"calls", "What do descriptors and coroutines add to a call?", typed_calls},
       {"streams", "How many items a second, and what does a slow reader cost?", streams},

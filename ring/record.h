@@ -27,6 +27,7 @@ enum class record_kind : std::uint8_t {
   progress = 12,  // the function of `call` is at work: the reader's idle clock starts again
   ping = 13,      // to be answered at once, with the same `call`
   pong = 14,
+  message = 32,  // of a channel (engine/channel/wire.h): body = data, then `function` bytes of head
 };
 
 // Bits of record_fields::flags.

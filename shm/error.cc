@@ -17,6 +17,15 @@ std::string_view name_of(errc code) noexcept {
     case errc::version_mismatch: return "version mismatch";
     case errc::refused: return "refused";
     case errc::not_supported: return "not supported";
+    case errc::connection_failed: return "connection failed";
+    case errc::authentication_failed: return "authentication failed";
+    case errc::unsupported_transport: return "unsupported transport";
+    case errc::unsupported_runtime: return "unsupported runtime";
+    case errc::unsupported_channel: return "unsupported channel";
+    case errc::channel_creation_failed: return "channel creation failed";
+    case errc::invalid_configuration: return "invalid configuration";
+    case errc::send_failed: return "send failed";
+    case errc::receive_failed: return "receive failed";
     case errc::invalid_request: return "invalid request";
     case errc::invalid_params: return "invalid params";
     case errc::function_not_found: return "function not found";

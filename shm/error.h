@@ -27,6 +27,16 @@ enum class errc : std::uint16_t {
   version_mismatch = 9,  // the peers do not speak the same version or lack a needed feature
   refused = 10,          // the peer or the kernel said no
   not_supported = 11,    // this kernel or container cannot do it
+  // Of channels; see engine/channel/README.md for what an instance's supervisor does about each.
+  connection_failed = 12,        // nobody there, or the link broke before it stood
+  authentication_failed = 13,    // one side refused the other: no reason to try another way
+  unsupported_transport = 14,    // no transport of this name is known
+  unsupported_runtime = 15,      // no runtime type of this name, or none with a strategy
+  unsupported_channel = 16,      // this runtime has no such channel, or it was not built in
+  channel_creation_failed = 17,  // every way was tried
+  invalid_configuration = 18,    // a setting that is missing or makes no sense
+  send_failed = 19,              // the link could not take a message
+  receive_failed = 20,           // the link could not give one
 
   invalid_request = 1000,
   invalid_params = 1001,

@@ -209,6 +209,7 @@ std::size_t loop_core::turn() {
   if (active_.size() < live_ && ++turns_ % turns_between_looks == 0) done += look_at_sleepers();
   if (timers_.next() != clock::time_point::max())
     done += timers_.run_due(coarse_now(), timers_at_once);
+  reactor_->flush();  // what the sources began to write, all in one submission
   return done;
 }
 
@@ -402,7 +403,7 @@ woke loop_core::wait_many(clock::time_point planned, condition until) {
 }
 
 result<std::size_t> loop_core::run_once(std::chrono::nanoseconds max_wait) {
-  if (made_in_.left()) return error{errc::not_supported, 0, "a loop in a forked child"};
+  if (forked()) return not_ours();
   if (mine()) return error{errc::invalid_request, 0, "run_once inside a callback"};
   auto deadline = clock::time_point::max();
   if (max_wait != std::chrono::nanoseconds::max())

@@ -47,6 +47,11 @@ class loop_core {
   // the wheel prepares for a host that sleeps on it.
   int fd();
   const char* reactor_name() const noexcept;
+  // In a forked child: the loop is its parent's, and nothing of it may be touched here.
+  bool forked() const noexcept { return made_in_.left(); }
+  static error not_ours() noexcept {
+    return {errc::not_supported, 0, "a loop in a forked child: make one of its own"};
+  }
   // As loop::run_once.
   result<std::size_t> run_once(std::chrono::nanoseconds max_wait);
 

@@ -32,6 +32,10 @@ class epoll_reactor final : public reactor {
     return {};
   }
 
+  result<void> interest(int fd, bool input, bool room) override {
+    return set_.change(fd, input, room);
+  }
+
   void unwatch(int fd) noexcept override {
     if (tokens_.erase(fd) != 0) set_.remove(fd);
   }
@@ -47,6 +51,7 @@ class epoll_reactor final : public reactor {
     FERRY_CHECK(message.size() <= notify_max_bytes);
     ::send(socket, message.data(), message.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   }
+  void start(socket_transfer& what) noexcept override { transfer_now(what); }
   void flush() noexcept override {}
 
  private:
@@ -75,7 +80,7 @@ result<std::size_t> epoll_reactor::wait(std::span<reactor_event> out,
     const auto found = tokens_.find(event.data.fd);
     if (found == tokens_.end()) continue;  // the timer
     out[count++] = {found->second, (event.events & EPOLLIN) != 0,
-                    (event.events & (EPOLLHUP | EPOLLERR)) != 0};
+                    (event.events & (EPOLLHUP | EPOLLERR)) != 0, (event.events & EPOLLOUT) != 0};
   }
   return count;
 }

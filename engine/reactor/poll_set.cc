@@ -1,6 +1,7 @@
 #include "engine/reactor/poll_set.h"
 
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/timerfd.h>
 
 #include <algorithm>
@@ -9,6 +10,16 @@
 namespace ferry {
 
 using std::chrono::nanoseconds;
+
+void transfer_now(socket_transfer& what) noexcept {
+  constexpr int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+  ssize_t outcome = -1;
+  do {
+    outcome = what.receives ? ::recvmsg(what.socket, &what.message, flags)
+                            : ::sendmsg(what.socket, &what.message, flags);
+  } while (outcome < 0 && errno == EINTR);
+  what.completed(what, outcome < 0 ? -errno : outcome);
+}
 
 result<poll_set> poll_set::create() {
   unique_fd epoll(::epoll_create1(EPOLL_CLOEXEC));
@@ -24,6 +35,16 @@ result<void> poll_set::add(int fd) {
   if (errno == EEXIST) return error{errc::bad_argument, 0, "this descriptor is already watched"};
   if (errno == ENOSPC) return error{errc::limit, errno, "fs.epoll.max_user_watches"};
   return error{errc::system, errno, "epoll_ctl"};
+}
+
+result<void> poll_set::change(int fd, bool input, bool room) {
+  epoll_event event{};
+  event.events = (input ? EPOLLIN : 0u) | (room ? EPOLLOUT : 0u);
+  event.data.fd = fd;
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) != 0) {
+    return error{errc::system, errno, "epoll_ctl"};
+  }
+  return {};
 }
 
 void poll_set::remove(int fd) noexcept { ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr); }

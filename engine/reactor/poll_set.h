@@ -9,10 +9,14 @@
 #include <chrono>
 #include <optional>
 
+#include "engine/reactor/reactor.h"
 #include "shm/result.h"
 #include "shm/unique_fd.h"
 
 namespace ferry {
+
+// Does a transfer at once, by a system call of its own.
+void transfer_now(socket_transfer& what) noexcept;
 
 class poll_set {
  public:
@@ -20,7 +24,8 @@ class poll_set {
 
   static result<poll_set> create();
 
-  result<void> add(int fd);      // epoll's data.fd is `fd`
+  result<void> add(int fd);  // epoll's data.fd is `fd`
+  result<void> change(int fd, bool input, bool room);
   void remove(int fd) noexcept;  // nothing happens if it is not there
   int epoll_fd() const noexcept { return epoll_.get(); }
   int timer_fd() const noexcept { return timer_.get(); }  // -1 before the first set_timer()

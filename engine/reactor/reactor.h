@@ -3,14 +3,16 @@
 // Threads   one thread at a time, and it may be a different one each time; starts no thread. fd()
 //           may be polled by anyone while another thread uses the reactor.
 // Lifetime  descriptors are borrowed: unwatch() before closing one, since the kernel keeps what is
-//           watched alive. A socket given to notify() stays open until the next flush(), unwatch()
-//           or wait(). A forked child may destroy a reactor of its parent, nothing else.
+//           watched alive. A socket given to notify() or start() stays open until the next flush(),
+//           unwatch() or wait(). A forked child may destroy a reactor of its parent, nothing else.
 // Errors    refused, not_supported: a forced io_uring that this kernel or container denies.
 //           bad_argument: an unknown name, a descriptor watched twice.  limit: `what` names it.
 //           system: the call that failed; watching a closed descriptor is EBADF, watching one that
 //           is always ready (a regular file, /dev/null) is EPERM.
 // Source    engine/reactor/README.md.
 #pragma once
+#include <sys/socket.h>
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -34,9 +36,21 @@ std::string_view name_of(reactor_kind kind) noexcept;
 inline constexpr std::size_t notify_max_bytes = 16;
 
 struct reactor_event {
-  std::uint64_t token;  // what watch() was given
-  bool readable;        // a read will not block: data, an end of file, a connection to accept
-  bool hung_up;         // the other end is gone, or an error waits; data may still be readable
+  std::uint64_t token;    // what watch() was given
+  bool readable;          // a read will not block: data, an end of file, a connection to accept
+  bool hung_up;           // the other end is gone, or an error waits; data may still be readable
+  bool writable = false;  // a write will not block; only while interest() asks for it
+};
+
+// One gather write or scatter read of a socket, which never waits: what the socket takes or has.
+// Owned by whoever starts it; stays where it is, with all that `message` points to, until it has
+// completed.
+struct socket_transfer {
+  int socket = -1;
+  bool receives = false;
+  msghdr message{};
+  // Bytes, or -errno (-EAGAIN: full, or nothing there). Must not call the reactor.
+  void (*completed)(socket_transfer& self, std::int64_t outcome) noexcept = nullptr;
 };
 
 class reactor {
@@ -53,6 +67,10 @@ class reactor {
   // From now on wait() reports `token` for as long as the descriptor is readable or hung up
   // (level-triggered). A descriptor that hung up stays so: unwatch it.
   virtual result<void> watch(int fd, std::uint64_t token) = 0;
+
+  // What a watched descriptor is asked: whether there is input (at first: yes), and whether there
+  // is room to write (at first: no). Its end is always told.  system
+  virtual result<void> interest(int fd, bool input, bool room) = 0;
 
   // No later wait() gives an event of it; those already handed out are the caller's to skip.
   // Nothing happens if it is not watched.
@@ -78,6 +96,9 @@ class reactor {
   // flush() or wait(), so that many leave in one system call. If the socket is full or the peer is
   // dead the message is dropped: a full socket has wakeups waiting in it already.
   virtual void notify(int socket, std::span<const std::byte> message) noexcept = 0;
+  // Begins a transfer. May be held back until flush() or wait(), so that those of many sockets
+  // leave in one system call; completed by then at the latest, maybe before start() returns.
+  virtual void start(socket_transfer& what) noexcept = 0;
   virtual void flush() noexcept = 0;
 
  protected:

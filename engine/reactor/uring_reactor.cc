@@ -26,8 +26,9 @@ constexpr std::size_t send_slots = 32;  // messages held back at once, 16 bytes 
 constexpr int submit_tries = 4;         // against a kernel short of memory or room
 constexpr auto longest_wait = std::chrono::hours(1);  // what "no limit" means to the kernel
 
-// A request's user_data: what it is (2 bits), the generation of its watch (30), its index (32).
-enum class request : std::uint64_t { trial = 0, poll = 1, poll_remove = 2, send = 3 };
+// A request's user_data: what it is (2 bits), the generation of its watch (30), its index (32). Of
+// a transfer all of it is its address, whose upper bits are zero; of the trial it is null.
+enum class request : std::uint64_t { transfer = 0, poll = 1, poll_remove = 2, send = 3 };
 constexpr std::uint32_t generation_mask = (1u << 30) - 1;
 
 constexpr std::uint64_t tag(request what, std::uint32_t generation, std::uint32_t index) {
@@ -108,7 +109,8 @@ result<void> ring_owner::try_out() {
   };
   const std::unique_ptr<io_uring_probe, probe_freer> probe(::io_uring_get_probe_ring(&ring_));
   if (!probe) return error{errc::refused, 0, "io_uring_register (a seccomp profile?)"};
-  for (const int opcode : {IORING_OP_POLL_ADD, IORING_OP_POLL_REMOVE, IORING_OP_SEND}) {
+  for (const int opcode : {IORING_OP_POLL_ADD, IORING_OP_POLL_REMOVE, IORING_OP_SEND,
+                           IORING_OP_SENDMSG, IORING_OP_RECVMSG}) {
     if (!::io_uring_opcode_supported(probe.get(), opcode)) {
       return error{errc::not_supported, 0, "io_uring without poll or send"};
     }
@@ -116,7 +118,7 @@ result<void> ring_owner::try_out() {
   // One request all the way round: setup may be allowed where entering is not.
   io_uring_sqe* const sqe = ::io_uring_get_sqe(&ring_);
   ::io_uring_prep_nop(sqe);
-  ::io_uring_sqe_set_data64(sqe, tag(request::trial, 0, 0));
+  ::io_uring_sqe_set_data64(sqe, tag(request::transfer, 0, 0));
   int rc = ::io_uring_submit_and_wait(&ring_, 1);
   io_uring_cqe* cqe = nullptr;
   if (rc >= 0) rc = ::io_uring_peek_cqe(&ring_, &cqe);
@@ -139,6 +141,7 @@ class uring_reactor final : public reactor {
   int fd() const noexcept override { return set_.share(); }
 
   result<void> watch(int fd, std::uint64_t token) override;
+  result<void> interest(int fd, bool input, bool room) override;
   void unwatch(int fd) noexcept override;
   result<std::size_t> wait(std::span<reactor_event> out,
                            std::optional<nanoseconds> timeout) override;
@@ -146,6 +149,7 @@ class uring_reactor final : public reactor {
     return set_.set_timer(when);
   }
   void notify(int socket, std::span<const std::byte> message) noexcept override;
+  void start(socket_transfer& what) noexcept override;
   void flush() noexcept override { submit(); }
 
  private:
@@ -155,7 +159,8 @@ class uring_reactor final : public reactor {
     int fd = -1;
     std::uint32_t generation = 0;  // completions of an older one are dropped
     std::uint64_t token = 0;
-    int outcome = 0;  // of the poll: events, or -errno; set while `ready`
+    int outcome = 0;           // of the poll: events, or -errno; set while `ready`
+    unsigned events = POLLIN;  // what the poll asks for
     place where = place::unused;
   };
 
@@ -217,8 +222,29 @@ result<void> uring_reactor::watch(int fd, std::uint64_t token) {
   watched& entry = watched_[index];
   entry.fd = fd;
   entry.token = token;
+  entry.events = POLLIN;
   entry.where = place::idle;
   idle_.push_back(index);
+  return {};
+}
+
+result<void> uring_reactor::interest(int fd, bool input, bool room) {
+  const auto found = by_fd_.find(fd);
+  if (found == by_fd_.end())
+    return error{errc::bad_argument, 0, "interest() in what is not watched"};
+  watched& entry = watched_[found->second];
+  const unsigned events = (input ? POLLIN : 0u) | (room ? POLLOUT : 0u);
+  if (entry.events == events) return {};
+  if (auto changed = set_.change(fd, input, room); !changed) return changed;
+  entry.events = events;
+  if (entry.where == place::armed) {
+    cancel_poll(found->second);
+    // cancel_poll may have taken in this very poll's completion while it made room.
+    if (entry.where == place::armed) {
+      entry.where = place::idle;
+      idle_.push_back(found->second);
+    }
+  }
   return {};
 }
 
@@ -287,6 +313,19 @@ void uring_reactor::notify(int socket, std::span<const std::byte> message) noexc
   ++held_sends_;
 }
 
+void uring_reactor::start(socket_transfer& what) noexcept {
+  io_uring_sqe* const sqe = next_sqe();
+  if (sqe == nullptr) return transfer_now(what);
+  constexpr unsigned flags = MSG_DONTWAIT | MSG_NOSIGNAL;  // so it completes while it is submitted
+  if (what.receives) {
+    ::io_uring_prep_recvmsg(sqe, what.socket, &what.message, flags);
+  } else {
+    ::io_uring_prep_sendmsg(sqe, what.socket, &what.message, flags);
+  }
+  ::io_uring_sqe_set_data(sqe, &what);
+  ++held_sends_;
+}
+
 // Room for one more request; nullptr only if the kernel keeps refusing those before it.
 io_uring_sqe* uring_reactor::next_sqe() noexcept {
   io_uring_sqe* sqe = ::io_uring_get_sqe(ring_.get());
@@ -320,8 +359,12 @@ void uring_reactor::reap() noexcept {
           // is dead is seen by whoever watches the socket.
           free_sends_[free_send_count_++] = static_cast<std::uint8_t>(index_in(cqe->user_data));
           break;
-        case request::poll_remove:  // the poll was cancelled, or had completed: both are fine
-        case request::trial: break;
+        case request::poll_remove: break;  // the poll was cancelled, or had completed: both fine
+        case request::transfer:
+          if (auto* const what = reinterpret_cast<socket_transfer*>(cqe->user_data)) {
+            what->completed(*what, cqe->res);
+          }
+          break;
       }
     }
     ::io_uring_cq_advance(ring_.get(), count);
@@ -377,7 +420,7 @@ bool uring_reactor::arm_idle() noexcept {
     const std::uint32_t index = idle_.back();
     idle_.pop_back();
     watched& entry = watched_[index];
-    ::io_uring_prep_poll_add(sqe, entry.fd, POLLIN);  // POLLHUP and POLLERR are always told
+    ::io_uring_prep_poll_add(sqe, entry.fd, entry.events);  // POLLHUP, POLLERR: always
     ::io_uring_sqe_set_data64(sqe, tag(request::poll, entry.generation, index));
     entry.where = place::armed;
   }
@@ -405,8 +448,9 @@ std::size_t uring_reactor::hand_out(std::span<reactor_event> out) noexcept {
   for (std::size_t i = 0; i < count; ++i) {
     watched& entry = watched_[ready_[i]];
     const bool failed = entry.outcome < 0;  // the descriptor was closed behind our back
-    out[i] = {entry.token, !failed && (entry.outcome & POLLIN) != 0,
-              failed || (entry.outcome & (POLLHUP | POLLERR)) != 0};
+    const unsigned events = failed ? 0u : static_cast<unsigned>(entry.outcome) & entry.events;
+    out[i] = {entry.token, (events & POLLIN) != 0,
+              failed || (entry.outcome & (POLLHUP | POLLERR)) != 0, (events & POLLOUT) != 0};
     entry.where = place::idle;
     idle_.push_back(ready_[i]);
   }

@@ -45,8 +45,13 @@ result<std::shared_ptr<session_core>, call_error> session_core::open(unique_fd s
                                                                      session_options options) {
   auto peers = exchange_hello(socket, role, options);
   if (!peers) return std::move(peers).error();
+  return adopt(std::move(socket), std::move(options), std::move(*peers));
+}
+
+std::shared_ptr<session_core> session_core::adopt(unique_fd socket, session_options options,
+                                                  established peers) {
   return std::shared_ptr<session_core>(
-      new session_core(std::move(socket), std::move(options), std::move(*peers)));
+      new session_core(std::move(socket), std::move(options), std::move(peers)));
 }
 
 session_core::session_core(unique_fd socket, session_options options, established peers)

@@ -23,6 +23,9 @@ class session_core final : public body_owner, public std::enable_shared_from_thi
   // Hellos over `socket` (SEQPACKET, owned from here on); blocks up to options.hello_timeout.
   static result<std::shared_ptr<session_core>, call_error> open(unique_fd socket, session_role role,
                                                                 session_options options);
+  // Over a socket on which both hellos have been exchanged.
+  static std::shared_ptr<session_core> adopt(unique_fd socket, session_options options,
+                                             established peers);
   ~session_core() override;
 
   // --- bodies ---------------------------------------------------------------------------------

@@ -216,9 +216,8 @@ call_error read_reject(std::span<const std::byte> packet) {
           fmt::format("the peer refused: {}", printable(packet.subspan(sizeof head))), false};
 }
 
-result<established, call_error> exchange_hello(const unique_fd& socket, session_role role,
-                                               const session_options& options) {
-  const auto deadline = clock::now() + options.hello_timeout;
+result<offered_hello, call_error> offer_hello(const unique_fd& socket, session_role role,
+                                              const session_options& options) {
   if (auto sane = check_options(options); !sane) return rich(sane.error(), "session options");
 
   hello_packet mine{};
@@ -243,23 +242,52 @@ result<established, call_error> exchange_hello(const unique_fd& socket, session_
     // The peer may have refused and gone before we spoke: its reason is worth more than our EPIPE.
     if (sent.error().code != errc::unavailable) return rich(sent.error(), "sending the hello");
   }
+  return offered_hello{std::move(*control), mine};
+}
 
-  std::array<std::byte, max_packet_bytes> buffer;
+namespace {
+
+result<established, call_error> check_answer(const unique_fd& socket, offered_hello& offer,
+                                             result<packet, call_error> got,
+                                             std::span<const std::byte> buffer) {
   const auto refuse = [&](call_error why) {
     send_reject(socket, why);
     return why;
   };
-  auto got = await_packet(socket, buffer, deadline);
   if (!got) return refuse(std::move(got).error());
-  const auto first = std::span<const std::byte>(buffer).first(got->size_bytes);
+  const auto first = buffer.first(got->size_bytes);
   if (is_reject(first)) return read_reject(first);  // whatever its code: it knows that it refused
   auto theirs = parse_hello(*got, first);
   if (!theirs) return refuse(theirs.error());
-  if (auto good = check_hello(*theirs, mine); !good) return refuse(good.error());
+  if (auto good = check_hello(*theirs, offer.mine); !good) return refuse(good.error());
   auto mapped = peer_segment::map(got->fds[0], theirs->control_bytes);
   if (!mapped) return refuse(rich(mapped.error(), "the peer's control segment"));
   if (auto good = check_control(*mapped, *theirs); !good) return refuse(good.error());
-  return established{std::move(*control), std::move(*mapped), mine, *theirs};
+  return established{std::move(offer.control), std::move(*mapped), offer.mine, *theirs};
+}
+
+}  // namespace
+
+result<std::optional<established>, call_error> accept_hello(const unique_fd& socket,
+                                                            offered_hello& offer) {
+  std::array<std::byte, max_packet_bytes> buffer;
+  auto got = receive_packet(socket.get(), buffer);
+  if (!got && got.error().code == errc::empty) return std::optional<established>();
+  auto packet_or_why = got ? result<packet, call_error>(std::move(*got))
+                           : rich(got.error(), "waiting for the peer's hello");
+  auto peers = check_answer(socket, offer, std::move(packet_or_why), buffer);
+  if (!peers) return std::move(peers).error();
+  return std::optional<established>(std::move(*peers));
+}
+
+result<established, call_error> exchange_hello(const unique_fd& socket, session_role role,
+                                               const session_options& options) {
+  const auto deadline = clock::now() + options.hello_timeout;
+  auto offer = offer_hello(socket, role, options);
+  if (!offer) return std::move(offer).error();
+  std::array<std::byte, max_packet_bytes> buffer;
+  auto got = await_packet(socket, buffer, deadline);
+  return check_answer(socket, *offer, std::move(got), buffer);
 }
 
 }  // namespace ferry

@@ -8,6 +8,7 @@
 // Source    engine/README.md, "Handshake".
 #pragma once
 #include <chrono>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -30,6 +31,17 @@ struct established {
 
 // What a peer says when it refuses us; the bytes of a whole reject packet, header included.
 call_error read_reject(std::span<const std::byte> packet);
+
+// The same in two steps that do not block: our hello goes out; when the socket is readable, theirs
+// is taken in. nullopt: it is not there yet.
+struct offered_hello {
+  own_segment control;
+  hello_packet mine;
+};
+result<offered_hello, call_error> offer_hello(const unique_fd& socket, session_role role,
+                                              const session_options& options);
+result<std::optional<established>, call_error> accept_hello(const unique_fd& socket,
+                                                            offered_hello& offer);
 
 result<established, call_error> exchange_hello(const unique_fd& socket, session_role role,
                                                const session_options& options);

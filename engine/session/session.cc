@@ -103,6 +103,11 @@ bool session::next(record_fields& fields, body& content) {
       return false;
     }
     if (records_.owes_room()) owe_nothing();
+    if (carries_messages_ != (fields.kind == record_kind::message) &&
+        fields.kind != record_kind::retire) {
+      spoil(carries_messages_ ? "no message in a channel" : "a message outside a channel");
+      return false;
+    }
     switch (fields.kind) {
       case record_kind::retire:
         retire(id_of_segment(fields));
@@ -113,6 +118,7 @@ bool session::next(record_fields& fields, body& content) {
       case record_kind::failure:
       case record_kind::resolve:
       case record_kind::item:
+      case record_kind::message:
         if (id_of_segment(fields) != 0 && !find_body(fields, content)) return false;
         return true;
       case record_kind::cancel:

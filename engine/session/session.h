@@ -58,6 +58,8 @@ class session {
   // wakes us when it frees ring space or returns bodies.
   woke wait(std::optional<clock::time_point> deadline, bool for_room = false, condition until = {});
 
+  // This session carries the messages of a channel, and nothing else.
+  void carry_messages() noexcept { carries_messages_ = true; }
   // The thread that waits is ours to move to another CPU (a worker's serving thread; never a
   // host's).
   void set_movable(bool movable) noexcept { movable_ = movable; }
@@ -101,6 +103,7 @@ class session {
   bool movable_ = false;
   bool armed_ = false;
   bool wants_room_ = false;
+  bool carries_messages_ = false;
 };
 
 }  // namespace ferry

@@ -7,8 +7,6 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
 #include <map>
 #include <optional>
 #include <string>
@@ -18,30 +16,12 @@
 #include "engine/codec/typed.h"
 #include "engine/session/hello.h"
 #include "shm/socket.h"
+#include "tests/fuzz/seed_writer.h"
 
 namespace ferry {
 namespace {
 
 using bytes = std::vector<std::byte>;
-
-class seed_writer {
- public:
-  explicit seed_writer(std::filesystem::path folder) : folder_(std::move(folder)) {}
-
-  void write(const std::string& target, const std::string& name, const bytes& seed) {
-    std::error_code ignored;
-    std::filesystem::create_directories(folder_ / target, ignored);
-    std::ofstream file(folder_ / target / name, std::ios::binary);
-    file.write(reinterpret_cast<const char*>(seed.data()),
-               static_cast<std::streamsize>(seed.size()));
-    good_ = good_ && file.flush().good();
-  }
-  bool good() const { return good_; }
-
- private:
-  std::filesystem::path folder_;
-  bool good_ = true;
-};
 
 bytes copy_of(std::span<const std::byte> from) { return {from.begin(), from.end()}; }
 
@@ -314,5 +294,6 @@ int main(int argument_count, char** arguments) {
   ferry::write_record_rings(seeds);
   ferry::write_sessions(seeds);
   ferry::write_streams(seeds);
+  ferry::write_channels(seeds);
   return seeds.good() ? 0 : 1;
 }

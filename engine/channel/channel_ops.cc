@@ -1,0 +1,399 @@
+// The operations of a channel: what any thread may call.
+#include <fmt/format.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/channel/channel_impl.h"
+#include "engine/channel/waiting_errors.h"
+
+namespace ferry {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr unsigned turns_between_looks = 16;  // of a busy loop, before it looks at its descriptors
+
+}  // namespace
+
+channel_error channel_impl::over_error() const {
+  const std::lock_guard guard(state_mutex_);
+  return failure_ ? *failure_ : channel_error(errc::closed, "the channel is not open");
+}
+
+channel_error channel_impl::refusal(const error& why) const {
+  // While it closes, also the peer's end of the link may be seen first: that is no loss.
+  const bool ends = why.code == errc::closed || why.code == errc::unavailable;
+  return ends && !is_connected() ? over_error() : channel_error(why);
+}
+
+bool channel_impl::drive(follower& me, clock::time_point deadline) {
+  std::optional<clock::time_point> limit;
+  if (deadline != clock::time_point::max()) limit = deadline;
+  for (;;) {
+    if (core_.try_take()) {
+      if (!at(phase::over)) core_.activate(*this);
+      for (unsigned turns = 0; !me.arrived();) {
+        const std::size_t done = core_.turn();
+        if (me.arrived()) break;
+        const bool look = ++turns % turns_between_looks == 0;
+        if (done != 0) {
+          if (!look) continue;
+          (void)core_.wait_events(0ns);
+        } else if (core_.wait(deadline) != woke::timeout && !look) {
+          continue;
+        }
+        const auto now = clock::now();
+        core_.serve_due(now);
+        if (now >= deadline) break;
+      }
+      core_.leave();
+    } else {
+      core_.wheel().follow(me, limit);
+    }
+    if (me.arrived()) return true;
+    if (limit && clock::now() >= deadline) {
+      core_.wheel().pass_on();
+      return false;
+    }
+  }
+}
+
+result<void, channel_error> channel_impl::wait_open() {
+  struct shared_state {
+    follower me;
+    std::optional<result<void, channel_error>> outcome;
+  } state;
+  {
+    const wheel_guard wheel(core_);
+    if (at(phase::open)) return {};
+    if (at(phase::over)) return over_error();
+    on_open_ = [&state](result<void, channel_error>&& how) {
+      state.outcome.emplace(std::move(how));
+      state.me.arrive();
+    };
+  }
+  (void)drive(state.me, clock::time_point::max());  // the handshake has a deadline of its own
+  return std::move(*state.outcome);
+}
+
+// --- sending ------------------------------------------------------------------------------------
+
+result<void> channel_impl::check_size(const frame_fields& fields) const {
+  if (fields.head_size > max_head_bytes) {
+    return error{errc::frame_too_large, 0, "names, texts and metadata", fields.head_size,
+                 max_head_bytes};
+  }
+  if (fields.head_size + fields.data_size > options_.max_message_bytes) {
+    return error{errc::frame_too_large, 0, "message", fields.head_size + fields.data_size,
+                 options_.max_message_bytes};
+  }
+  return {};
+}
+
+result<void> channel_impl::try_submit(const frame_fields& fields, message& what) {
+  if (!is_connected()) return error{errc::closed, 0, "the channel is not open"};
+  if (auto sent = link_->send(fields, what, false); !sent) return sent;
+  counters_.add(counters_.messages_sent);
+  counters_.add(counters_.bytes_sent, sizeof(frame_header) + fields.head_size + fields.data_size);
+  // At the end of our own turn everything leaves together; anywhere else nobody might come by.
+  if (!mine()) {
+    link_->write_now();
+  } else if (!in_turn_) {
+    link_->write_now();
+  }
+  return {};
+}
+
+send_result channel_impl::submit(const frame_fields& fields, message& what, send_options how) {
+  if (made_in_.left()) return not_ours();
+  if (auto good = check_size(fields); !good) return channel_error(good.error());
+  // Whoever waits for room goes first.
+  result<void> sent = error{errc::full, 0, "others wait for room"};
+  if (sender_count_.load(std::memory_order_relaxed) == 0) sent = try_submit(fields, what);
+  if (sent) return {};
+  if (sent.error().code != errc::full || !how.wait || mine()) return refusal(sent.error());
+  follower me;
+  std::optional<send_result> outcome;
+  {
+    const std::lock_guard guard(state_mutex_);
+    if (failure_) return *failure_;
+    senders_.push_back({&me, &outcome, fields, std::move(what), {}});
+    sender_count_.fetch_add(1, std::memory_order_relaxed);
+  }
+  wake();
+  if (!drive(me, after(clock::now(), how.timeout))) {
+    {
+      const std::lock_guard guard(state_mutex_);
+      const auto at_place = std::ranges::find(senders_, &me, &room_waiter::thread);
+      if (at_place != senders_.end()) {
+        senders_.erase(at_place);
+        sender_count_.fetch_sub(1, std::memory_order_relaxed);
+        return timed_out("no room", how.timeout);
+      }
+    }
+    while (!me.arrived()) ::sched_yield();  // it is being sent
+  }
+  return std::move(*outcome);
+}
+
+// Sends for those who wait, in turn. With the wheel.
+void channel_impl::serve_room() {
+  room_came_.store(false, std::memory_order_relaxed);
+  bool full = false;
+  for (;;) {
+    std::pair<frame_kind, std::uint64_t> next;
+    {
+      const std::lock_guard guard(state_mutex_);
+      if (owed_.empty()) break;
+      next = owed_.front();
+    }
+    message nothing;
+    nothing.request_id = next.second;
+    if (!link_->send(control_fields(next.first, nothing), nothing, true)) {
+      full = true;
+      break;
+    }
+    const std::lock_guard guard(state_mutex_);
+    if (!owed_.empty()) owed_.pop_front();
+    owed_count_ = owed_.size();
+  }
+  while (!full) {
+    room_waiter first;
+    {
+      const std::lock_guard guard(state_mutex_);
+      if (senders_.empty()) break;
+      first = std::move(senders_.front());
+      senders_.pop_front();
+    }
+    result<void> sent = link_->send(first.fields, first.what, false);
+    if (!sent && sent.error().code == errc::full) {
+      const std::lock_guard guard(state_mutex_);
+      senders_.push_front(std::move(first));
+      full = true;
+      break;
+    }
+    sender_count_.fetch_sub(1, std::memory_order_relaxed);
+    send_result outcome;
+    if (sent) {
+      counters_.add(counters_.messages_sent);
+      counters_.add(counters_.bytes_sent,
+                    sizeof(frame_header) + first.fields.head_size + first.fields.data_size);
+    } else {
+      outcome = refusal(sent.error());
+    }
+    if (first.done) first.done(std::move(outcome));
+    if (first.thread != nullptr) {
+      first.outcome->emplace(std::move(outcome));
+      first.thread->arrive();
+    }
+  }
+  link_->want_room(full);
+}
+
+void channel_impl::has_room() noexcept {
+  room_came_.store(true, std::memory_order_relaxed);
+  wake();
+}
+
+void channel_impl::wake() noexcept {
+  if (at(phase::over)) return;
+  if (mine()) return core_.activate(*this);
+  core_.post([weak = weak_from_this()] {
+    const auto self = weak.lock();
+    if (self && self->joined_) self->core_.activate(*self);
+  });
+}
+
+void channel_impl::owe(frame_kind kind, std::uint64_t request_id) {
+  const std::lock_guard guard(state_mutex_);
+  if (failure_ || owed_.size() >= owed_most) return;
+  owed_.emplace_back(kind, request_id);
+  owed_count_ = owed_.size();
+}
+
+// Tells the peer that nobody waits for its answer.
+void channel_impl::give_up(std::uint64_t id) {
+  counters_.add(counters_.cancels_sent);
+  message nothing;
+  nothing.request_id = id;
+  if (!link_->send(control_fields(frame_kind::cancel, nothing), nothing, true)) {
+    owe(frame_kind::cancel, id);
+    return wake();
+  }
+  link_->write_now();
+}
+
+send_result channel_impl::send(message what, send_options how) {
+  what.request_id = 0;
+  return submit(fields_of(what), what, how);
+}
+
+send_result channel_impl::send_async(message what, on_sent done) {
+  if (made_in_.left()) return not_ours();
+  what.request_id = 0;
+  const frame_fields fields = fields_of(what);
+  if (auto good = check_size(fields); !good) return channel_error(good.error());
+  {
+    const std::lock_guard guard(state_mutex_);
+    if (failure_) return *failure_;
+    if (senders_.size() >= options_.max_requests) {
+      return channel_error(errc::full, "too many sends wait for room");
+    }
+    senders_.push_back({nullptr, nullptr, fields, std::move(what), std::move(done)});
+    sender_count_.fetch_add(1, std::memory_order_relaxed);
+  }
+  wake();
+  return {};
+}
+
+result<payload, channel_error> channel_impl::borrow(std::uint64_t size_bytes) {
+  if (made_in_.left()) return not_ours();
+  if (size_bytes > options_.max_message_bytes) {
+    return channel_error(
+        error{errc::frame_too_large, 0, "message", size_bytes, options_.max_message_bytes});
+  }
+  if (!is_connected()) return over_error();
+  return link_->borrow(size_bytes);
+}
+
+// --- requests -----------------------------------------------------------------------------------
+
+result<std::uint64_t, channel_error> channel_impl::start(message& what,
+                                                         std::chrono::nanoseconds timeout,
+                                                         on_answer done, bool wait) {
+  if (made_in_.left()) return not_ours();
+  const auto began = now();
+  request_table::entry request{std::move(done), began, after(began, timeout), timeout};
+  const auto deadline = request.deadline;
+  const auto id = requests_.begin(request);
+  if (!id) {
+    if (!is_connected()) return over_error();
+    return channel_error(errc::full, fmt::format("{} requests are in flight, as many as allowed",
+                                                 options_.max_requests));
+  }
+  what.request_id = *id;
+  what.timeout_ms = timeout == no_limit ? 0 : std::max<std::uint64_t>(whole_ms(timeout), 1);
+  frame_fields fields = fields_of(what);
+  fields.flags |= frame_asks;
+  send_result sent = submit(fields, what, {wait, timeout});
+  if (!sent && sent.error().code == errc::full && !wait) {
+    // It waits for room like any other; its deadline covers that.
+    const std::lock_guard guard(state_mutex_);
+    if (!failure_) {
+      senders_.push_back({nullptr, nullptr, fields, std::move(what), {}});
+      sender_count_.fetch_add(1, std::memory_order_relaxed);
+      sent = {};
+    }
+  }
+  if (!sent) {
+    // Ended already: its callback has had the reason.
+    if (!requests_.end(*id)) return *id;
+    return sent.error();
+  }
+  if (sender_count_.load(std::memory_order_relaxed) != 0) wake();
+  core_.due(deadline);
+  return *id;
+}
+
+message_result channel_impl::request(message what, std::chrono::nanoseconds timeout) {
+  if (mine()) return in_callback();
+  if (timeout == as_configured) timeout = options_.request_timeout;
+  follower me;
+  std::optional<message_result> outcome;
+  const auto deadline = after(clock::now(), timeout);
+  const auto id = start(
+      what, timeout,
+      [&](message_result&& answer) {
+        outcome.emplace(std::move(answer));
+        me.arrive();
+      },
+      true);
+  if (!id) return id.error();
+  if (!drive(me, deadline)) {
+    if (requests_.end(*id)) {
+      counters_.add(counters_.timeout_errors);
+      give_up(*id);
+      auto why = timed_out("no answer", timeout);
+      why.maybe_executed = true;
+      return why;
+    }
+    while (!me.arrived()) ::sched_yield();  // it is being handed over
+  }
+  return std::move(*outcome);
+}
+
+send_result channel_impl::request_async(message what, std::chrono::nanoseconds timeout,
+                                        on_answer done) {
+  if (timeout == as_configured) timeout = options_.request_timeout;
+  auto id = start(what, timeout, std::move(done), false);
+  if (!id) return id.error();
+  return {};
+}
+
+send_result channel_impl::reply(const message& asked, message answer, send_options how) {
+  if (made_in_.left()) return not_ours();
+  if (asked.request_id == 0) {
+    return channel_error(errc::invalid_request, "a message that asked for no answer");
+  }
+  answer.request_id = asked.request_id;
+  frame_fields fields = fields_of(answer);
+  fields.flags |= frame_answers;
+  answered_by_us_.fetch_add(1, std::memory_order_relaxed);
+  if (how.wait && mine()) {
+    // An answer is never lost for want of room: it waits, bounded by what was asked of us.
+    auto sent = submit(fields, answer, {false, {}});
+    if (sent || sent.error().code != errc::full) return sent;
+    const std::lock_guard guard(state_mutex_);
+    if (failure_) return *failure_;
+    senders_.push_back({nullptr, nullptr, fields, std::move(answer), {}});
+    sender_count_.fetch_add(1, std::memory_order_relaxed);
+    return {};
+  }
+  return submit(fields, answer, how);
+}
+
+// --- state --------------------------------------------------------------------------------------
+
+void channel_impl::on_cancel(unique_function<void(std::uint64_t)> handler) {
+  if (made_in_.left()) return;
+  const wheel_guard wheel(core_);
+  cancel_handler_ = std::move(handler);
+}
+
+void channel_impl::on_closed(unique_function<void(const channel_error&)> handler) {
+  if (made_in_.left()) return;
+  const wheel_guard wheel(core_);
+  if (!at(phase::over)) {
+    closed_handler_ = std::move(handler);
+    return;
+  }
+  core_.post([why = std::make_unique<channel_error>(over_error()),
+              tell = std::make_unique<unique_function<void(const channel_error&)>>(
+                  std::move(handler))] { (*tell)(*why); });
+}
+
+std::optional<channel_error> channel_impl::failure() const {
+  if (made_in_.left()) return not_ours();
+  const std::lock_guard guard(state_mutex_);
+  return failure_;
+}
+
+channel_stats channel_impl::get_stats() const {
+  channel_stats stats;
+  counters_.copy_to(stats);
+  if (made_in_.left()) return stats;  // what had been counted; whoever held a lock is not here
+  stats.requests_in_flight = requests_.count();
+  stats.send_queue_depth = link_->queued_bytes();
+  stats.send_queue_peak = link_->queued_peak();
+  if (opened_at_ != clock::time_point()) {
+    stats.uptime_seconds = static_cast<std::uint64_t>((clock::now() - opened_at_) / 1s);
+  }
+  const std::lock_guard guard(state_mutex_);
+  stats.inbox_depth = inbox_.size();
+  return stats;
+}
+
+}  // namespace ferry

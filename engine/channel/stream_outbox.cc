@@ -1,0 +1,134 @@
+#include "engine/channel/stream_outbox.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace ferry {
+
+// Room behind what is queued, all in one piece. At most chunk_bytes.
+std::span<std::byte> stream_outbox::append(std::size_t size_bytes) {
+  if (pieces_.empty() || !pieces_.back().chunk ||
+      chunk_bytes - pieces_.back().filled < size_bytes) {
+    pieces_.emplace_back();
+    if (spares_.empty()) {
+      pieces_.back().chunk = std::make_unique_for_overwrite<std::byte[]>(chunk_bytes);
+    } else {
+      pieces_.back().chunk = std::move(spares_.back());
+      spares_.pop_back();
+    }
+  }
+  piece& last = pieces_.back();
+  const std::span<std::byte> room(last.chunk.get() + last.filled, size_bytes);
+  last.filled += size_bytes;
+  return room;
+}
+
+result<void> stream_outbox::push(const frame_fields& fields, message& what, bool urgent) {
+  const frame_header header = header_of(fields);
+  const std::uint64_t size = sizeof header + fields.head_size + fields.data_size;
+  const std::lock_guard guard(mutex_);
+  if (closed_) return error{errc::closed, 0, "the link is over"};
+  const std::uint64_t before = queued_.load(std::memory_order_relaxed);
+  if (before != 0 && before + size > limit_ + (urgent ? urgent_bytes : 0)) {
+    refused_ = true;
+    return error{errc::full, 0, "the send queue is full", size, limit_};
+  }
+  const bool copied = fields.data_size <= copied_bytes;
+  const std::size_t small = sizeof header + (copied ? fields.data_size : 0);
+  if (fields.head_size + small <= chunk_bytes) {
+    const auto into = append(fields.head_size + small);
+    std::memcpy(into.data(), &header, sizeof header);
+    write_head(what, into.subspan(sizeof header, fields.head_size));
+    if (copied && fields.data_size != 0) {
+      std::memcpy(into.data() + sizeof header + fields.head_size, what.data.data(),
+                  fields.data_size);
+    }
+  } else {
+    // A head as large as that is rare: a piece of its own.
+    payload head = payload::allocate(sizeof header + fields.head_size);
+    std::memcpy(head.writable().data(), &header, sizeof header);
+    write_head(what, head.writable().subspan(sizeof header));
+    pieces_.emplace_back();
+    pieces_.back().filled = head.size();
+    pieces_.back().data = std::move(head);
+    if (copied && fields.data_size != 0) {
+      const auto into = append(fields.data_size);
+      std::memcpy(into.data(), what.data.data(), fields.data_size);
+    }
+  }
+  if (!copied) {
+    pieces_.emplace_back();
+    pieces_.back().filled = fields.data_size;
+    pieces_.back().data = std::move(what.data);
+  }
+  what.data = {};
+  queued_.store(before + size, std::memory_order_relaxed);
+  if (before + size > peak()) peak_.store(before + size, std::memory_order_relaxed);
+  return {};
+}
+
+std::size_t stream_outbox::begin_write(std::span<iovec> out) {
+  const std::lock_guard guard(mutex_);
+  if (in_flight_ != 0 || closed_ || full()) return 0;
+  std::size_t count = 0;
+  for (const piece& each : pieces_) {
+    if (count == out.size()) break;
+    if (each.filled == each.written) continue;
+    out[count++] = {const_cast<std::byte*>(each.bytes() + each.written),
+                    each.filled - each.written};
+    in_flight_ += each.filled - each.written;
+  }
+  return count;
+}
+
+stream_outbox::after_write stream_outbox::end_write(std::int64_t outcome) {
+  const std::lock_guard guard(mutex_);
+  auto written = static_cast<std::size_t>(std::max<std::int64_t>(outcome, 0));
+  if (written < in_flight_) full_.store(true, std::memory_order_relaxed);
+  in_flight_ = 0;
+  queued_.fetch_sub(written, std::memory_order_relaxed);
+  while (!pieces_.empty()) {
+    piece& first = pieces_.front();
+    const std::size_t part = std::min(written, first.filled - first.written);
+    first.written += part;
+    written -= part;
+    if (first.written < first.filled) break;
+    if (first.chunk && spares_.size() < spare_chunks) spares_.push_back(std::move(first.chunk));
+    pieces_.pop_front();
+  }
+  const bool made_room = refused_ && queued() < limit_ / 2;
+  if (made_room) refused_ = false;
+  return {any() && !full(), made_room};
+}
+
+void stream_outbox::room() {
+  const std::lock_guard guard(mutex_);
+  full_.store(false, std::memory_order_relaxed);
+}
+
+bool stream_outbox::has_spares() noexcept {
+  const std::lock_guard guard(mutex_);
+  return !spares_.empty();
+}
+
+void stream_outbox::trim() noexcept {
+  const std::lock_guard guard(mutex_);
+  if (pieces_.empty()) spares_.clear();
+}
+
+void stream_outbox::close() noexcept {
+  std::unique_lock guard(mutex_);
+  closed_ = true;
+  while (in_flight_ != 0) {
+    guard.unlock();
+    ::sched_yield();
+    guard.lock();
+  }
+  pieces_.clear();
+  spares_.clear();
+  queued_.store(0, std::memory_order_relaxed);
+}
+
+}  // namespace ferry

@@ -1,0 +1,319 @@
+// How channels begin, count, beat, fail and end.
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "tests/e2e/channel_fixture.h"
+#include "tests/e2e/process.h"
+
+namespace ferry {
+namespace {
+
+using steady = std::chrono::steady_clock;
+
+class channel_life : public over_each_transport {};
+INSTANTIATE_TEST_SUITE_P(each, channel_life, all_transports(), transport_name);
+class channel_links : public over_each_transport {};
+INSTANTIATE_TEST_SUITE_P(each, channel_links, connecting_transports(), transport_name);
+
+std::uint64_t on_the_wire(std::size_t data, std::size_t name) {
+  return 64 + data + (name == 0 ? 0 : 5 + name);
+}
+
+TEST_P(channel_life, statistics_equal_what_was_sent) {
+  channel_ends ends(GetParam());
+  ends.echo();
+  constexpr std::uint64_t count = 500;
+  const std::vector<std::byte> body(700);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    ASSERT_TRUE(ends.near->request(execution_request("echo", payload::copy_of(body)), generous));
+  }
+  // A message is counted once it has gone, when its answer may be there already.
+  ASSERT_TRUE(eventually([&] { return ends.far->get_stats().messages_sent == count; }));
+  const channel_stats near = ends.near->get_stats(), far = ends.far->get_stats();
+  EXPECT_EQ(near.messages_sent, count);
+  EXPECT_EQ(near.messages_received, count);
+  EXPECT_EQ(near.bytes_sent, count * on_the_wire(700, 4));
+  EXPECT_EQ(near.bytes_received, count * on_the_wire(700, 0));
+  EXPECT_EQ(far.messages_received, count);
+  EXPECT_EQ(far.bytes_received, near.bytes_sent);
+  EXPECT_EQ(far.bytes_sent, near.bytes_received);
+  EXPECT_EQ(near.latency.count(), count);
+  EXPECT_EQ(near.timeout_errors, 0u);
+  EXPECT_EQ(near.connection_errors, 0u);
+  EXPECT_EQ(near.heartbeats_sent, 0u);
+  EXPECT_GT(near.avg_latency_ms, 0);
+  EXPECT_NEAR(near.avg_latency_ms * 1e3, near.latency.mean_us(), near.latency.mean_us() / 100);
+  EXPECT_LE(near.latency.percentile_us(0.5), near.latency.percentile_us(0.99));
+}
+
+TEST_P(channel_life, statistics_hold_the_delays_that_answers_had) {
+  channel_ends ends(GetParam());
+  constexpr int fast = 196, slow = 4;  // the slowest 2 percent
+  std::thread server([&] {
+    for (int i = 0; i < fast + slow; ++i) {
+      auto asked = ends.far->receive(generous);
+      if (!asked) return;
+      if (asked->function == "slow") std::this_thread::sleep_for(40ms);
+      (void)ends.far->reply(*asked, execution_success());
+    }
+  });
+  std::vector<double> seen_us;  // from outside: each no shorter than what the channel measured
+  for (int i = 0; i < fast + slow; ++i) {
+    const auto began = steady::now();
+    ASSERT_TRUE(ends.near->request(execution_request(i % 50 == 49 ? "slow" : "fast"), generous));
+    seen_us.push_back(std::chrono::duration<double, std::micro>(steady::now() - began).count());
+  }
+  server.join();
+  std::ranges::sort(seen_us);
+  const latency_histogram latency = ends.near->get_stats().latency;
+  ASSERT_EQ(latency.count(), seen_us.size());
+  EXPECT_GE(latency.percentile_us(0.99), 38'000u);  // 40 ms, less the width of a bucket
+  EXPECT_GE(latency.mean_us(), 40'000.0 * slow / (fast + slow) * 0.95);
+  for (const double part : {0.1, 0.5, 0.9, 0.99}) {
+    const auto rank = static_cast<std::size_t>(part * static_cast<double>(seen_us.size()));
+    EXPECT_LE(static_cast<double>(latency.percentile_us(part)), seen_us[rank]) << part;
+  }
+  EXPECT_NEAR(ends.near->get_stats().avg_latency_ms * 1e3, latency.mean_us(), 0.01);
+}
+
+TEST_P(channel_life, close_ends_each_waiter_exactly_once_while_answers_come) {
+  channel_options small;
+  small.inbox_messages = 4;
+  channel_ends ends(GetParam(), {}, small);
+  constexpr int pending = 200;
+  std::vector<std::atomic<int>> ended(pending);
+  for (auto& each : ended) {
+    ASSERT_TRUE(ends.near->request_async(execution_request("f"), generous,
+                                         [&](message_result&&) { ++each; }));
+  }
+  std::vector<std::thread> waiting;
+  std::atomic<int> receivers{0}, askers{0}, senders{0};
+  for (int i = 0; i < 3; ++i) {
+    waiting.emplace_back([&] { receivers += code_of(ends.near->receive()) == errc::closed; });
+    waiting.emplace_back([&] {
+      askers +=
+          code_of(ends.near->request(execution_request("f"), channel::no_limit)) == errc::closed;
+    });
+    waiting.emplace_back([&] {  // until nobody takes any more
+      const std::vector<std::byte> body(10'000);
+      send_result sent;
+      while (sent) sent = ends.near->send(execution_request("", payload::copy_of(body)));
+      EXPECT_EQ(sent.error().code, errc::closed) << sent.error().message();
+      ++senders;
+    });
+  }
+  // The far end answers some, while it all ends.
+  std::thread server([&] {
+    for (int i = 0; i < pending / 2; ++i) {
+      auto asked = ends.far->receive(generous);
+      if (!asked) return;
+      if (asked->request_id != 0)
+        (void)ends.far->reply(*asked, ack(), {.wait = false, .timeout = {}});
+    }
+  });
+  ASSERT_TRUE(eventually([&] { return ends.near->get_stats().messages_received >= 10; }));
+  const auto began = steady::now();
+  ends.near->close();
+  for (auto& each : waiting) each.join();
+  EXPECT_LT(steady::now() - began, generous);
+  server.join();
+  EXPECT_EQ(receivers, 3);
+  EXPECT_LE(askers, 3);  // one may have been answered
+  EXPECT_EQ(senders, 3);
+  for (const auto& each : ended) EXPECT_EQ(each, 1);
+  EXPECT_EQ(ends.near->get_stats().requests_in_flight, 0u);
+}
+
+TEST_P(channel_life, close_ends_all_that_waits_at_once_and_may_be_repeated) {
+  channel_ends ends(GetParam());
+  std::vector<errc> outcomes;
+  for (int i = 0; i < 50; ++i) {
+    ASSERT_TRUE(
+        ends.near->request_async(execution_request("never"), generous,
+                                 [&](message_result&& how) { outcomes.push_back(code_of(how)); }));
+  }
+  errc waiting{};
+  std::thread receiver([&] { waiting = code_of(ends.near->receive(generous)); });
+  ASSERT_TRUE(eventually([&] { return ends.far->get_stats().messages_received == 50; }));
+  const auto began = steady::now();
+  ends.near->close();
+  const auto took = steady::now() - began;
+  receiver.join();
+  EXPECT_EQ(outcomes, std::vector<errc>(50, errc::closed));
+  EXPECT_EQ(waiting, errc::closed);
+  EXPECT_LT(took, sanitized ? 500ms : 50ms);  // 10 ms on an idle machine
+  EXPECT_FALSE(ends.near->is_connected());
+  ends.near->close();
+  EXPECT_EQ(code_of(ends.near->send(ack())), errc::closed);
+  EXPECT_EQ(code_of(ends.near->request(ack(), 1s)), errc::closed);
+  EXPECT_EQ(code_of(ends.near->receive(1s)), errc::closed);
+  // The other side learns why.
+  ASSERT_TRUE(eventually([&] { return ends.far->failure().has_value(); }));
+  EXPECT_FALSE(ends.far->is_connected());
+  const auto expected = GetParam() == "memory" ? errc::closed : ends.far->failure()->code;
+  EXPECT_EQ(ends.far->failure()->code, expected);
+}
+
+TEST_P(channel_life, what_was_sent_before_close_arrives) {
+  channel_ends ends(GetParam());
+  const std::vector<std::byte> body(1000);
+  for (int i = 0; i < 500; ++i) {
+    ASSERT_TRUE(ends.near->send(execution_request(std::to_string(i), payload::copy_of(body))));
+  }
+  ends.near->close();
+  for (int i = 0; i < 500; ++i) {
+    auto next = ends.far->receive(generous);
+    ASSERT_TRUE(next) << i << next.error().message();
+    EXPECT_EQ(next->function, std::to_string(i));
+  }
+  EXPECT_EQ(code_of(ends.far->receive(generous)), errc::closed);
+}
+
+TEST_P(channel_life, close_inside_a_callback_does_not_wait_for_itself) {
+  channel_ends ends(GetParam());
+  ends.echo();
+  std::optional<errc> ended;
+  ends.near->on_closed([&](const channel_error& why) { ended = why.code; });
+  bool answered = false;
+  ASSERT_TRUE(ends.near->request_async(ack(), generous, [&](message_result&& how) {
+    answered = how.has_value();
+    EXPECT_EQ(code_of(ends.near->request(ack(), 1s)), errc::invalid_request);
+    ends.near->close();
+  }));
+  while (!ended) ASSERT_TRUE(ends.near->loop().run_once(generous));
+  EXPECT_TRUE(answered);
+  EXPECT_EQ(*ended, errc::closed);
+}
+
+TEST_P(channel_life, leaves_no_descriptors_mappings_or_threads) {
+  { channel_ends warm(GetParam()); }  // what is made once and kept
+  const auto descriptors = descriptors_of(::getpid());
+  const auto threads = threads_of(::getpid());
+  const auto mappings = mappings_of(::getpid(), "memfd");
+  for (int i = 0; i < 20; ++i) {
+    channel_ends ends(GetParam());
+    ends.echo();
+    ASSERT_TRUE(ends.near->request(
+        execution_request("f", payload::copy_of(std::vector<std::byte>(10'000))), generous));
+  }
+  EXPECT_EQ(descriptors_of(::getpid()), descriptors);
+  EXPECT_EQ(threads_of(::getpid()), threads);
+  EXPECT_EQ(mappings_of(::getpid(), "memfd"), mappings);
+}
+
+TEST_P(channel_life, message_over_the_limit_is_refused_by_the_sender) {
+  channel_options small;
+  small.max_message_bytes = 100'000;
+  channel_ends ends(GetParam(), small);
+  ends.echo();
+  const std::vector<std::byte> large(100'001);
+  EXPECT_EQ(code_of(ends.near->send(execution_request("", payload::copy_of(large)))),
+            errc::frame_too_large);
+  EXPECT_EQ(code_of(ends.near->borrow(100'001)), errc::frame_too_large);
+  EXPECT_EQ(ends.near->get_stats().bytes_sent, 0u);
+  message names = ack();
+  names.metadata.emplace_back("k", std::string(70'000, 'x'));
+  EXPECT_EQ(code_of(ends.near->send(std::move(names))), errc::frame_too_large);
+  EXPECT_TRUE(ends.near->request(ack(), generous));
+}
+
+TEST_P(channel_links, message_over_the_limit_ends_the_receivers_channel) {
+  channel_options small;
+  small.max_message_bytes = 100'000;
+  channel_ends ends(GetParam(), {}, small);
+  const std::vector<std::byte> large(50'000'000);
+  (void)ends.near->send(execution_request("", payload::copy_of(large)), {true, 5s});
+  ASSERT_TRUE(eventually([&] { return ends.far->failure().has_value(); }));
+  EXPECT_EQ(ends.far->failure()->code, errc::frame_too_large);
+  EXPECT_EQ(ends.far->get_stats().connection_errors, 1u);
+}
+
+TEST_P(channel_life, health_is_answered_while_a_handler_blocks_and_not_when_the_loop_is_stuck) {
+  std::atomic<bool> stuck{false}, release{false};  // outlive the loop that looks at them
+  channel_ends ends(GetParam());
+  // A worker that takes its requests by receive() and blocks: the loop has its own thread.
+  std::atomic<bool> go_on{false};
+  std::thread worker([&] {
+    auto asked = ends.far->receive(generous);
+    while (!go_on) ::usleep(1000);
+    if (asked) (void)ends.far->reply(*asked, execution_success());
+  });
+  bool done = false;
+  ASSERT_TRUE(ends.near->request_async(execution_request("slow"), generous,
+                                       [&](message_result&& how) { done = how.has_value(); }));
+  auto answer = ends.near->request(health_check(), generous);
+  ASSERT_TRUE(answer) << answer.error().message();
+  auto report = health_of(*answer);
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->status, health_status::healthy);
+  EXPECT_EQ(report->metrics.active_requests, 1u);
+  EXPECT_EQ(report->metrics.total_requests, 1u);
+  EXPECT_GT(report->metrics.memory_bytes, 0u);
+  EXPECT_GT(report->metrics.timestamp_ms, 0u);
+  go_on = true;
+  worker.join();
+  while (!done) ASSERT_TRUE(ends.near->loop().run_once(generous));
+
+  ends.far_loop->loop().post([&] {
+    stuck = true;
+    while (!release) ::usleep(1000);
+  });
+  ASSERT_TRUE(eventually([&] { return stuck.load(); }));
+  EXPECT_EQ(code_of(ends.near->request(health_check(), 100ms)), errc::timeout);
+  release = true;
+}
+
+TEST_P(channel_links, busy_link_sends_no_heartbeats_and_an_idle_one_does) {
+  channel_options beating;
+  beating.heartbeat = 200ms;
+  channel_ends ends(GetParam(), beating);
+  ends.echo();
+  const auto busy_until = steady::now() + 500ms;
+  while (steady::now() < busy_until) ASSERT_TRUE(ends.near->request(ack(), generous));
+  EXPECT_EQ(ends.near->get_stats().heartbeats_sent, 0u);
+  ASSERT_TRUE(eventually([&] {
+    (void)ends.near->loop().run_once(50ms);
+    return ends.near->get_stats().heartbeats_sent >= 2;
+  }));
+  EXPECT_TRUE(ends.near->is_connected());
+}
+
+TEST_P(channel_links, silent_peer_is_found_within_three_intervals) {
+  std::atomic<bool> stuck{false}, release{false};  // outlive the loop that looks at them
+  channel_options beating;
+  beating.heartbeat = 100ms;
+  channel_ends ends(GetParam(), beating);
+  ends.far_loop->loop().post([&] {
+    stuck = true;
+    while (!release) ::usleep(1000);
+  });
+  ASSERT_TRUE(eventually([&] { return stuck.load(); }));
+  const auto began = steady::now();
+  while (!ends.near->failure()) ASSERT_TRUE(ends.near->loop().run_once(generous));
+  EXPECT_LT(steady::now() - began, sanitized ? 2s : 400ms);
+  EXPECT_EQ(ends.near->failure()->code, errc::unavailable);
+  release = true;
+}
+
+TEST_P(channel_life, coroutines_ask_and_receive) {
+  channel_ends ends(GetParam());
+  ends.echo();
+  std::string all;
+  const auto talk = [&]() -> task<> {
+    for (int i = 0; i < 3; ++i) {
+      auto answer = co_await ends.near->co_request(
+          execution_request("f", payload::copy_of(std::to_string(i))), generous);
+      all += text_of(answer);
+    }
+    EXPECT_TRUE(co_await ends.near->co_send(ack()));
+    all += text_of(co_await ends.near->co_receive());
+  };
+  ASSERT_TRUE(ends.far->send(execution_request("", payload::copy_of(" pushed"))));
+  ends.near->loop().run(talk());
+  EXPECT_EQ(all, "012 pushed");
+}
+
+}  // namespace
+}  // namespace ferry

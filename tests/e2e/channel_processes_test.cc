@@ -1,0 +1,308 @@
+// Channels between processes: a peer of another user, one that stops, and a process that forks.
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "tests/e2e/channel_fixture.h"
+#include "tests/e2e/process.h"
+
+namespace ferry {
+namespace {
+
+constexpr uid_t nobody = 65534;
+
+// A forked child and a pipe each way. Made before the test starts any thread.
+class child_process {
+ public:
+  template <class InChild>
+  explicit child_process(InChild in_child) {
+    int to[2] = {}, from[2] = {};
+    EXPECT_EQ(::pipe2(to, O_CLOEXEC) | ::pipe2(from, O_CLOEXEC), 0);
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      in_ = unique_fd(to[0]);
+      out_ = unique_fd(from[1]);
+      ::close(to[1]);
+      ::close(from[0]);
+      in_child(*this);
+      ::_exit(0);
+    }
+    in_ = unique_fd(from[0]);
+    out_ = unique_fd(to[1]);
+    ::close(to[0]);
+    ::close(from[1]);
+  }
+  ~child_process() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  void signal(int number) const { ::kill(pid_, number); }
+  void say(const std::string& line) const {
+    const std::string whole = line + "\n";
+    (void)!::write(out_.get(), whole.data(), whole.size());
+  }
+  std::string hear() const {  // a line; what there is of it, once the other side has ended
+    std::string line;
+    for (char c = 0; ::read(in_.get(), &c, 1) == 1 && c != '\n';) line += c;
+    return line;
+  }
+
+ private:
+  pid_t pid_ = -1;
+  unique_fd in_, out_;
+};
+
+// Serves one channel after the other, in a process of its own, until it is killed.
+void serve_at(const child_process& parent, const std::string& transport,
+              const private_folder& folder) {
+  channel_options options;
+  if (transport == "tls") options.tls = server_tls(folder / "");
+  std::vector<channel_ptr> all;
+  auto driven = loop::create();
+  if (!driven) return;
+  options.loop = *driven;
+  auto opened = channel_listener::open(
+      target_of(transport, folder), {.channel = options, .tokens = {}, .admit = {}},
+      [&](channel_ptr made) {
+        made->on_message([to = std::weak_ptr(made)](message&& asked) {
+          const auto chan = to.lock();
+          if (chan) (void)chan->reply(asked, execution_success(std::move(asked.data)));
+        });
+        all.push_back(std::move(made));
+      });
+  parent.say(opened ? (*opened)->address() : "");
+  while (opened && driven->run_once(1s)) {
+  }
+}
+
+class channel_processes : public over_each_transport {};
+INSTANTIATE_TEST_SUITE_P(each, channel_processes, connecting_transports(), transport_name);
+struct channel_users : channel_processes {
+  void SetUp() override {
+    channel_processes::SetUp();
+    if (::geteuid() != 0) GTEST_SKIP() << "expected: only root can be another user";
+  }
+};
+INSTANTIATE_TEST_SUITE_P(each, channel_users, testing::Values<std::string>("shm+unix", "unix"),
+                         transport_name);
+
+bool become_nobody() {
+  return ::setgroups(0, nullptr) == 0 && ::setgid(nobody) == 0 && ::setuid(nobody) == 0;
+}
+
+TEST_P(channel_processes, peer_that_is_stopped_is_found_by_its_silence) {
+  const private_folder folder;
+  const child_process peer([&](const child_process& self) { serve_at(self, GetParam(), folder); });
+  const std::string address = peer.hear();
+  ASSERT_NE(address, "");
+  channel_options beating;
+  beating.heartbeat = 100ms;
+  if (GetParam() == "tls") beating.tls = client_tls(folder / "");
+  auto near = connect_channel({GetParam(), address}, test_instance(), beating);
+  ASSERT_TRUE(near) << near.error().message();
+  const channel_ptr chan = *near;
+  ASSERT_TRUE(chan->request(ack(), generous));
+  // Alive and idle: beats keep it so for longer than the limit.
+  const auto idle_until = std::chrono::steady_clock::now() + 500ms;
+  while (std::chrono::steady_clock::now() < idle_until) {
+    ASSERT_TRUE(chan->loop().run_once(50ms));
+  }
+  ASSERT_TRUE(chan->is_connected()) << chan->failure()->message();
+
+  int ended = 0;
+  errc how{};
+  ASSERT_TRUE(chan->request_async(ack(), generous, [&](message_result&& outcome) {
+    ++ended;
+    how = code_of(outcome);
+  }));
+  while (ended == 0) ASSERT_TRUE(chan->loop().run_once(generous));
+  ASSERT_EQ(how, errc{});
+  peer.signal(SIGSTOP);
+  const auto began = std::chrono::steady_clock::now();
+  ended = 0;
+  ASSERT_TRUE(chan->request_async(ack(), generous, [&](message_result&& outcome) {
+    ++ended;
+    how = code_of(outcome);
+  }));
+  while (!chan->failure()) ASSERT_TRUE(chan->loop().run_once(generous));
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 5s);  // 330 ms on an idle machine
+  EXPECT_EQ(chan->failure()->code, errc::unavailable);
+  EXPECT_NE(chan->failure()->text.find("no sign of life for 300 ms"), std::string::npos);
+  EXPECT_EQ(ended, 1);
+  EXPECT_EQ(how, errc::unavailable);
+}
+
+TEST_P(channel_users, caller_of_another_user_is_refused_and_told_so) {
+  const private_folder folder;
+  const child_process caller([&](const child_process& self) {
+    const std::string address = self.hear();
+    if (!become_nobody()) return self.say("cannot become another user");
+    channel_options options;
+    options.allowed_uids = {0};  // it would not talk to the listener either
+    const auto made = connect_channel({GetParam(), address}, test_instance(), options);
+    self.say(made ? "connected" : made.error().message());
+  });
+  auto thread = loop_thread::start();
+  ASSERT_TRUE(thread);
+  listener_options options;
+  options.channel.loop = thread->loop();
+  mailbox<channel_error> refused;
+  mailbox<channel_ptr> accepted;
+  auto opened = channel_listener::open(
+      target_of(GetParam(), folder), options,
+      [&](channel_ptr made) { accepted.put(std::move(made)); },
+      [&](const channel_error& why) { refused.put(why); });
+  ASSERT_TRUE(opened);
+  // The first hurdle is the file system's; this is about the second.
+  ASSERT_EQ(::chmod((folder / "").c_str(), 0755), 0);
+  ASSERT_EQ(::chmod((*opened)->address().c_str(), 0666), 0);
+  caller.say((*opened)->address());
+  const auto why = refused.take();
+  ASSERT_TRUE(why);
+  EXPECT_EQ(why->code, errc::authentication_failed);
+  EXPECT_NE(why->text.find("user 65534 may not talk to user 0"), std::string::npos) << why->text;
+  const std::string told = caller.hear();
+  EXPECT_NE(told.find("user 65534 may not talk to user 0"), std::string::npos) << told;
+  EXPECT_TRUE(connect_channel({GetParam(), (*opened)->address()}, test_instance()));
+  EXPECT_EQ((*opened)->get_stats().refused, 1u);
+  (*opened)->close();
+  while (auto left = accepted.take(0ns)) (*left)->close();
+}
+
+TEST_P(channel_users, listener_of_another_user_is_refused_unless_allowed) {
+  const private_folder folder;
+  ASSERT_EQ(::chown((folder / "").c_str(), nobody, nobody), 0);
+  const child_process peer([&](const child_process& self) {
+    if (!become_nobody()) return self.say("");
+    auto driven = loop::create();
+    if (!driven) return self.say("");
+    listener_options options;
+    options.channel.loop = *driven;
+    options.channel.allowed_uids = {0};
+    std::vector<channel_ptr> all;
+    auto opened = channel_listener::open(target_of(GetParam(), folder), options,
+                                         [&](channel_ptr made) { all.push_back(made); });
+    self.say(opened ? (*opened)->address() : "");
+    while (opened && driven->run_once(1s)) {
+    }
+  });
+  const std::string address = peer.hear();
+  ASSERT_NE(address, "");
+  const auto refused = connect_channel({GetParam(), address}, test_instance());
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, errc::authentication_failed);
+  EXPECT_NE(refused.error().text.find("user 65534 may not talk to user 0"), std::string::npos);
+  channel_options options;
+  options.allowed_uids = {nobody};
+  const auto made = connect_channel({GetParam(), address}, test_instance(), options);
+  ASSERT_TRUE(made) << made.error().message();
+  EXPECT_EQ((*made)->peer().uid, nobody);
+}
+
+// Runs `in_child` in a forked child; what it returns is the child's exit status.
+template <class InChild>
+int status_of_fork(InChild in_child) {
+  const pid_t pid = ::fork();
+  if (pid == 0) ::_exit(in_child());
+  int status = -1;
+  EXPECT_EQ(::waitpid(pid, &status, 0), pid);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+class channel_forks : public over_each_transport {};
+INSTANTIATE_TEST_SUITE_P(each, channel_forks, all_transports(), transport_name);
+
+TEST_P(channel_forks, child_is_told_that_the_channel_is_not_its_own) {
+  channel_ends ends(GetParam());
+  ends.echo();
+  const std::vector<std::byte> body(100'000);
+  ASSERT_TRUE(ends.near->request(execution_request("f", payload::copy_of(body)), generous));
+  const auto refused = [](const auto& outcome) {
+    return !outcome && outcome.error().code == errc::not_supported &&
+           outcome.error().text.find("forked child") != std::string::npos;
+  };
+  // Both ends: one whose loop nobody drives just now, one whose loop a thread of the parent drives.
+  for (const channel_ptr& chan : {ends.near, ends.far}) {
+    EXPECT_EQ(status_of_fork([&] {
+                if (chan->is_connected()) return 1;
+                if (!refused(chan->request(ack(), generous))) return 2;
+                if (!refused(chan->send(ack()))) return 3;
+                if (!refused(chan->receive(generous))) return 4;
+                if (!refused(chan->borrow(1 << 20))) return 5;
+                if (!refused(chan->request_async(ack(), 1s, [](message_result&&) {}))) return 6;
+                if (!refused(chan->receive_async([](message_result&&) {}))) return 7;
+                if (!refused(chan->send_async(ack(), [](send_result&&) {}))) return 8;
+                if (!refused(chan->reply(1, ack()))) return 9;
+                if (chan->failure()->code != errc::not_supported) return 10;
+                chan->on_message([](message&&) {});
+                (void)chan->get_stats();
+                chan->close();
+                channel_options options;
+                options.loop = chan->loop();
+                const auto other = connect_channel({"unix", "/"}, test_instance(), options);
+                return refused(other) ? 0 : 11;
+              }),
+              0);
+  }
+  EXPECT_TRUE(ends.near->is_connected());
+  EXPECT_TRUE(ends.far->is_connected());
+  auto answer = ends.near->request(execution_request("f", payload::copy_of(body)), generous);
+  ASSERT_TRUE(answer) << answer.error().message();
+  EXPECT_EQ(answer->data.size(), body.size());
+}
+
+TEST_P(channel_forks, child_that_drops_all_it_inherited_leaves_the_parent_alone) {
+  channel_ends ends(GetParam());
+  ends.echo();
+  const std::vector<std::byte> body(100'000);
+  int ended = 0;
+  auto answer = ends.near->request(execution_request("f", payload::copy_of(body)), generous);
+  ASSERT_TRUE(answer);
+  mailbox<message> asked;
+  ends.far->on_message([&](message&& what) { asked.put(std::move(what)); });
+  ASSERT_TRUE(ends.near->request_async(execution_request("f"), generous,
+                                       [&](message_result&& how) { ended += how ? 1 : 100; }));
+  EXPECT_EQ(status_of_fork([&] {
+              answer->data = {};
+              ends.near.reset();
+              ends.far.reset();
+              if (ends.listener) ends.listener->close();
+              ends.listener.reset();
+              return ended;
+            }),
+            0);
+  EXPECT_TRUE(ends.near->is_connected());
+  const auto what = asked.take();
+  ASSERT_TRUE(what);
+  ASSERT_TRUE(ends.far->reply(*what, ack()));
+  while (ended == 0) ASSERT_TRUE(ends.near->loop().run_once(generous));
+  EXPECT_EQ(ended, 1);
+  EXPECT_EQ(answer->data.size(), body.size());
+  // The parent still listens, and still hears of its channels' ends.
+  if (ends.listener && GetParam() != "tls") {
+    EXPECT_TRUE(connect_channel({GetParam(), ends.listener->address()}, test_instance()));
+  }
+  ends.far->close();
+  while (!ends.near->failure()) ASSERT_TRUE(ends.near->loop().run_once(generous));
+  EXPECT_EQ(ends.near->failure()->code, errc::closed);
+  ends.far->on_message([](message&&) {});
+}
+
+TEST_P(channel_forks, child_makes_channels_of_its_own) {
+  if (GetParam() == "memory" || GetParam() == "tls") return;  // nothing that a fork would touch
+  channel_ends ends(GetParam());
+  ends.echo();
+  ASSERT_TRUE(ends.near->request(ack(), generous));
+  EXPECT_EQ(status_of_fork([&] {
+              auto mine = connect_channel({GetParam(), ends.listener->address()}, test_instance());
+              return mine && (*mine)->is_connected() ? 0 : 1;
+            }),
+            0);
+  EXPECT_TRUE(ends.near->request(ack(), generous));
+}
+
+}  // namespace
+}  // namespace ferry
