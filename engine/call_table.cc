@@ -40,9 +40,7 @@ std::optional<std::uint32_t> call_table::take_slot() noexcept {
   return index;
 }
 
-std::uint64_t call_table::enter(std::uint32_t index, clock::time_point deadline) noexcept {
-  slot& mine = slots_[index];
-  const std::uint64_t id = ++mine.generation << index_bits | index;
+void call_table::enter(slot& mine, std::uint64_t id, clock::time_point deadline) noexcept {
   const std::int64_t when = deadline.time_since_epoch().count();
   mine.deadline.store(when, std::memory_order_relaxed);  // the store of the id publishes it
   // release: pairs with the acquire in end() and sweep(); the completion is there.
@@ -52,7 +50,6 @@ std::uint64_t call_table::enter(std::uint32_t index, clock::time_point deadline)
     mine.id.store(id, std::memory_order_seq_cst);  // against the store of earliest_ in sweep()
     note_deadline(when);
   }
-  return id;
 }
 
 std::uint32_t call_table::in_flight() const noexcept {

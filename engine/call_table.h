@@ -23,14 +23,24 @@ class call_table {
   call_table(const call_table&) = delete;
   call_table& operator=(const call_table&) = delete;
 
+  struct nothing {
+    void operator()(std::uint64_t) const noexcept {}
+  };
   // Enters a call and moves its completion in; nullopt, with `done` untouched, when `capacity`
-  // calls are in flight.
-  template <class F>
-  std::optional<std::uint64_t> begin(F& done, clock::time_point deadline) {
+  // calls are in flight. `prepare(id)` runs before anybody can end the call.
+  template <class F, class Prepare = nothing>
+  std::optional<std::uint64_t> begin(F& done, clock::time_point deadline,
+                                     std::uint32_t function = 0, Prepare&& prepare = {}) {
     const auto index = take_slot();
     if (!index) return std::nullopt;
-    slots_[*index].done.emplace(std::move(done));
-    return enter(*index, deadline);
+    slot& mine = slots_[*index];
+    mine.done.emplace(std::move(done));
+    mine.function.store(function, std::memory_order_relaxed);
+    mine.began.store(0, std::memory_order_relaxed);
+    const std::uint64_t id = ++mine.generation << index_bits | *index;
+    prepare(id);
+    enter(mine, id, deadline);
+    return id;
   }
   // Takes the call out and hands its completion to `use`, in place. False: the id is unknown, or
   // somebody else ended it.
@@ -57,14 +67,10 @@ class call_table {
            slots_[index].id.load(std::memory_order_relaxed) == id;
   }
 
-  // What is known of a call, for those who ask who holds what. Relaxed stores: a reader may see a
-  // call that has just ended.
-  void describe(std::uint64_t id, std::uint32_t function) noexcept {
-    slot& mine = slots_[id & ((1u << index_bits) - 1)];
-    mine.function.store(function, std::memory_order_relaxed);
-    mine.began.store(0, std::memory_order_relaxed);
-  }
+  // When the call began, for those who ask who holds what. Relaxed: a call that ends in this instant
+  // may leave its time to the next of its slot.
   void stamp(std::uint64_t id, clock::time_point began) noexcept {
+    if (!holds(id)) return;
     slots_[id & ((1u << index_bits) - 1)].began.store(began.time_since_epoch().count(),
                                                       std::memory_order_relaxed);
   }
@@ -109,7 +115,7 @@ class call_table {
   static constexpr std::uint64_t index_bits = 16;
 
   std::optional<std::uint32_t> take_slot() noexcept;
-  std::uint64_t enter(std::uint32_t index, clock::time_point deadline) noexcept;
+  void enter(slot& mine, std::uint64_t id, clock::time_point deadline) noexcept;
   void push_free(std::uint32_t index) noexcept;
   void note_deadline(std::int64_t deadline) noexcept;
 

@@ -27,7 +27,9 @@ class client::operation {
         filled_(filled),
         flags_(flags),
         options_(options),
-        token_(stop) {}
+        token_(stop) {
+    options_.stop = token_;  // theirs may be gone by now
+  }
   operation(const operation&) = delete;
   operation& operator=(const operation&) = delete;
   ~operation() {
@@ -49,7 +51,7 @@ class client::operation {
       call_ = 0;
       waiting.resume();
     });
-    // Before it is sent: from then on the driver may end it, and us.
+    // Before it is known: from then on the driver may end it, and us.
     const auto begun = [this](std::uint64_t call) {
       call_ = call;
       if (token_.stop_possible()) {
@@ -73,7 +75,7 @@ class client::operation {
   std::span<const std::byte> bytes_;
   ferry::loan* filled_;
   std::uint8_t flags_;
-  const call_options& options_;
+  call_options options_;
   const std::stop_token& token_;
   std::uint64_t call_ = 0;  // in flight
   std::optional<call_result> outcome_;

@@ -88,10 +88,8 @@ class client::impl final : public loop_source,
   // --- calls ------------------------------------------------------------------------------------
   // Starts a call; the completion is gone afterwards, whether it started or not. `Argument`:
   // std::span<const std::byte> or ferry::loan&. `watched`: the deadline for the table to watch.
-  // `prepare(id)` runs before anything is sent.
-  struct nothing {
-    void operator()(std::uint64_t) const noexcept {}
-  };
+  // `prepare(id)` runs before the call can end.
+  using nothing = call_table::nothing;
   template <class Argument, class Done, class Prepare = nothing>
   result<std::uint64_t, call_error> start(record_fields fields, Argument&& argument, Done&& done,
                                           clock::time_point watched,
@@ -106,11 +104,11 @@ class client::impl final : public loop_source,
         return start(fields, *copy, done, watched, timeout, options, when, prepare);
       }
     }
-    auto id = calls_.begin(done, watched);
+    auto id = calls_.begin(done, watched, fields.function, prepare);
     if (!id && options.wait_for_room) {
       if (auto room = drive_until(after(timeout), options.stop,
                                   [&] {
-                                    id = calls_.begin(done, watched);
+                                    id = calls_.begin(done, watched, fields.function, prepare);
                                     return id.has_value();
                                   });
           !room) {
@@ -118,8 +116,6 @@ class client::impl final : public loop_source,
       }
     }
     if (!id) return too_many_calls();
-    calls_.describe(*id, fields.function);
-    prepare(*id);
     fields.call = *id;
     fields.deadline_ns =
         timeout == std::chrono::nanoseconds::max()
@@ -152,6 +148,8 @@ class client::impl final : public loop_source,
     auto id = start(fields, argument, std::move(done), deadline, timeout, options,
                     session_core::notice::now, prepare);
     if (id) {
+      // Asked to stop while `prepare` had the call listen, before there was a call to be ended.
+      if (options.stop.stop_requested()) canceller{weak_from_this(), *id}();
       loop_->due(deadline);
       if (timeout != std::chrono::nanoseconds::max())
         calls_.stamp(*id, deadline - std::max(timeout, std::chrono::nanoseconds::zero()));

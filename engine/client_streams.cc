@@ -46,8 +46,10 @@ std::shared_ptr<stream_core> client::impl::open_stream(function_id function,
                  session_core::notice::now, know);
   };
   auto id = filled != nullptr ? begin(*filled) : begin(bytes);
-  if (!id || !calls_.holds(*id)) forget_stream(stream->call);  // it may have ended before `know`
-  if (!id) return refuse(std::move(id).error());
+  if (!id) {
+    forget_stream(stream->call);
+    return refuse(std::move(id).error());
+  }
   calls_.stamp(*id, coarse_now());
   loop_->due(deadline);
   if (options.stop.stop_possible()) {
