@@ -67,8 +67,8 @@ class call_table {
            slots_[index].id.load(std::memory_order_relaxed) == id;
   }
 
-  // When the call began, for those who ask who holds what. Relaxed: a call that ends in this instant
-  // may leave its time to the next of its slot.
+  // When the call began, for those who ask who holds what. Relaxed: a call that ends in this
+  // instant may leave its time to the next of its slot.
   void stamp(std::uint64_t id, clock::time_point began) noexcept {
     if (!holds(id)) return;
     slots_[id & ((1u << index_bits) - 1)].began.store(began.time_since_epoch().count(),

@@ -93,7 +93,8 @@ class worker {
   int fd();
   const char* reactor_name() const noexcept;
   // Of each host: the calls that have begun or wait, but not one that ends on the spot, and the
-  // bodies that were not given back. Any thread, once a session is open; waits for a plain function that runs just now.
+  // bodies that were not given back. Any thread, once a session is open; waits for a plain function
+  // that runs just now.
   std::vector<host_holdings> holdings();
   ferry::loop loop();  // that serves: for posts and timers, e.g. co_await w.loop().sleep_for(1s)
 
