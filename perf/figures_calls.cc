@@ -3,8 +3,8 @@
 
 #include <array>
 
-#include "perf/allocations.h"
 #include "perf/figures.h"
+#include "perf/heap_count.h"
 #include "perf/peer.h"
 #include "shm/check.h"
 

@@ -7,8 +7,8 @@
 #include <cstring>
 #include <thread>
 
-#include "perf/allocations.h"
 #include "perf/figures.h"
+#include "perf/heap_count.h"
 #include "perf/peer.h"
 #include "shm/check.h"
 

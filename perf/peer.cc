@@ -6,7 +6,7 @@
 #include <cstring>
 #include <vector>
 
-#include "perf/allocations.h"
+#include "perf/heap_count.h"
 #include "worker/worker.h"
 
 namespace ferry::perf {

@@ -1,6 +1,6 @@
 // In steady state a call asks the heap for nothing, neither in the host nor in the worker.
 #include "tests/e2e/e2e.h"
-#include "tests/support/heap_count.h"
+#include "perf/heap_count.h"
 
 namespace ferry {
 namespace {

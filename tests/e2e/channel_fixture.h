@@ -14,24 +14,13 @@
 #include "engine/channel/connect.h"
 #include "engine/channel/listener.h"
 #include "tests/e2e/tls_files.h"
+#include "tests/support/sanitized.h"
 
 namespace ferry {
 
 using namespace std::chrono_literals;
 
 inline constexpr auto generous = 30s;  // only ever reached by a failing test
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool sanitized = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-inline constexpr bool sanitized = true;
-#else
-inline constexpr bool sanitized = false;
-#endif
-#else
-inline constexpr bool sanitized = false;
-#endif
 
 class private_folder {
  public:

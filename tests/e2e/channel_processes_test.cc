@@ -7,6 +7,7 @@
 
 #include "tests/e2e/channel_fixture.h"
 #include "tests/e2e/process.h"
+#include "tests/support/forked.h"
 
 namespace ferry {
 namespace {
@@ -200,16 +201,6 @@ TEST_P(channel_users, listener_of_another_user_is_refused_unless_allowed) {
   const auto made = connect_channel({GetParam(), address}, test_instance(), options);
   ASSERT_TRUE(made) << made.error().message();
   EXPECT_EQ((*made)->peer().uid, nobody);
-}
-
-// Runs `in_child` in a forked child; what it returns is the child's exit status.
-template <class InChild>
-int status_of_fork(InChild in_child) {
-  const pid_t pid = ::fork();
-  if (pid == 0) ::_exit(in_child());
-  int status = -1;
-  EXPECT_EQ(::waitpid(pid, &status, 0), pid);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
 }
 
 class channel_forks : public over_each_transport {};

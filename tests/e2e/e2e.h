@@ -15,6 +15,7 @@
 
 #include "supervisor/launch.h"
 #include "tests/e2e/pattern.h"
+#include "tests/support/sanitized.h"
 
 namespace ferry {
 
@@ -22,18 +23,6 @@ using namespace std::chrono_literals;
 using steady = std::chrono::steady_clock;
 
 inline constexpr auto generous = 60s;  // only ever reached by a failing test
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool sanitized = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-inline constexpr bool sanitized = true;
-#else
-inline constexpr bool sanitized = false;
-#endif
-#else
-inline constexpr bool sanitized = false;
-#endif
 
 // A program that was built into the folder of this one.
 inline std::string neighbour(const char* name) {

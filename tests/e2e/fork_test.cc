@@ -1,20 +1,9 @@
 // A host that forks: its child shares descriptors, but neither memory nor the right to use them.
-#include <sys/wait.h>
-
 #include "tests/e2e/e2e.h"
+#include "tests/support/forked.h"
 
 namespace ferry {
 namespace {
-
-// Runs `in_child` in a forked child; what it returns is the child's exit status.
-template <class InChild>
-int status_of_fork(InChild in_child) {
-  const pid_t pid = ::fork();
-  if (pid == 0) ::_exit(in_child());
-  int status = -1;
-  EXPECT_EQ(::waitpid(pid, &status, 0), pid);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-}
 
 class forked : public e2e {};
 

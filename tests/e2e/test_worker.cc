@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "tests/e2e/pattern.h"
-#include "tests/support/heap_count.h"
+#include "perf/heap_count.h"
 #include "worker/worker.h"
 
 namespace {

@@ -8,7 +8,7 @@
 
 #include "engine/coro/manual_event.h"
 #include "engine/coro/task.h"
-#include "tests/support/heap_count.h"
+#include "perf/heap_count.h"
 
 namespace ferry {
 namespace {

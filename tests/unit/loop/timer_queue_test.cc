@@ -10,7 +10,7 @@
 #include <random>
 #include <vector>
 
-#include "tests/support/heap_count.h"
+#include "perf/heap_count.h"
 
 namespace ferry {
 namespace {

@@ -6,7 +6,7 @@
 #include <memory>
 #include <string>
 
-#include "tests/support/heap_count.h"
+#include "perf/heap_count.h"
 
 namespace ferry {
 namespace {

@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "tests/support/heap_count.h"
+#include "perf/heap_count.h"
 
 namespace ferry {
 namespace {

@@ -1,4 +1,4 @@
-#include "tests/support/heap_count.h"
+#include "perf/heap_count.h"
 
 #include <atomic>
 #include <cstdlib>
