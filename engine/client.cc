@@ -174,15 +174,18 @@ result<void, call_error> client::start(function_id function, std::span<const std
   };
   if (!options.stop.stop_possible()) return begin(std::move(done), impl::nothing());
   // The stop callback lives as long as the call: the one thing that a call allocates for it.
-  using stopper = std::optional<std::stop_callback<impl::canceller>>;
-  auto stop = std::make_shared<stopper>();
-  completion landed([stop, done = std::make_unique<completion>(std::move(done))](
-                        const record_fields* answer, body&& content, call_error* why) mutable {
-    stop->reset();
-    (*done)(answer, std::move(content), why);
+  struct stoppable {
+    completion done;
+    std::optional<std::stop_callback<impl::canceller>> stop;
+  };
+  auto both = std::make_shared<stoppable>();
+  both->done = std::move(done);
+  completion landed([both](const record_fields* answer, body&& content, call_error* why) {
+    both->stop.reset();
+    both->done(answer, std::move(content), why);
   });
   return begin(std::move(landed), [&](std::uint64_t call) {
-    stop->emplace(options.stop.token(), impl::canceller{impl_->weak_from_this(), call});
+    both->stop.emplace(options.stop.token(), impl::canceller{impl_->weak_from_this(), call});
   });
 }
 
