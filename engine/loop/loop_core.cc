@@ -27,7 +27,8 @@ constexpr std::uint32_t turns_between_looks = 32;  // at descriptors, in a loop 
 constexpr std::size_t timers_at_once = 256;        // run between two looks at anything else
 constexpr auto spin_look_around = 1ms;  // a spinner that never sleeps sees its sockets this often
 constexpr auto wheel_wanted_pause = 20us;  // between two tries of a thread that wants the wheel
-constexpr int crowd_looks = 8;  // of a thread that finds another driving, before it sleeps
+constexpr int most_yields = 16;  // of a driver with nothing to do, to threads that wait too
+constexpr int crowd_looks = 8;   // of a thread that finds another driving, before it sleeps
 constexpr std::size_t most_in_a_row = 256;  // done by one thread while others wait
 constexpr std::int64_t spin_limit_ns = 400'000;
 constexpr auto preemption_gap = 100us;  // a longer gap between two looks: the spinner did not run
@@ -413,6 +414,7 @@ result<std::size_t> loop_core::run_once(std::chrono::nanoseconds max_wait) {
   }
   if (alone()) activate_all();
   std::size_t done = 0;
+  int yields = 0;
   for (;;) {
     done += turn();
     if (done != 0) break;
@@ -423,6 +425,13 @@ result<std::size_t> loop_core::run_once(std::chrono::nanoseconds max_wait) {
     done += turn();
     if (done == 0) done += serve_due(clock::now());
     if (done != 0 || max_wait <= 0ns) break;
+    // Others may have more to send: let them, before we sleep with the wheel in hand.
+    if (wheel_.crowded() && yields++ < most_yields) {
+      leave();
+      ::sched_yield();
+      if (!try_take() && !take_among_others(deadline)) return std::size_t{0};
+      continue;
+    }
     const woke how = wait(deadline);
     if (how == woke::timeout) {
       const auto now = clock::now();
