@@ -8,7 +8,6 @@
 #include <thread>
 
 #include "perf/figures.h"
-#include "perf/peer.h"
 
 namespace ferry::perf {
 
@@ -92,8 +91,6 @@ int run(const std::vector<std::string>& selected, const effort& how, bool json) 
 
 int main(int argc, char** argv) {
   using namespace ferry::perf;
-  if (argc == 3 && std::string_view(argv[1]) == worker_argument) return worker_main(argv[2]);
-
   CLI::App app("Measures the figures of the data plane beside the machine's own limits.",
                "ferry bench");
   std::vector<std::string> selected;

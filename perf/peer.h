@@ -1,4 +1,4 @@
-// The worker of the harness, and how a figure starts it: this very program with another argument.
+// The worker of the harness (worker.cc), and how a figure starts it.
 #pragma once
 #include <string>
 
@@ -6,8 +6,6 @@
 #include "supervisor/launch.h"
 
 namespace ferry::perf {
-
-inline constexpr const char* worker_argument = "--be-the-worker";
 
 inline const method<int(int, int)> add{"add"};
 // So many items of so many bytes. Each begins with its number, 8 bytes, and travels in the ring.
@@ -17,9 +15,8 @@ inline const method<streamed<body>(std::uint64_t, std::uint32_t)> blocks{"blocks
 // heap_allocations() of the worker.
 inline const method<std::uint64_t()> allocations_there{"allocations_there"};
 
-// main() of the worker: functions `echo`, `touch` (reads every byte, echoes), `read` (reads every
-// byte, answers 8), `none` (answers nothing), and those below.
-int worker_main(std::string_view wait);
+// By number: `echo`, `touch` (reads every byte, echoes), `read` (reads every byte, answers 8),
+// `none` (answers nothing).
 
 // A worker placed and waiting as told; the client waits the same way, and is placed too.
 launched start_worker(placement where, wait_mode wait, client_options options = {});
