@@ -277,7 +277,7 @@ void channel_impl::take_control(const frame_fields& fields, message&& what) {
     case frame_kind::refusal: close_reason_ = read_refusal(fields, what); return;
     case frame_kind::cancel: {
       counters_.add(counters_.cancels_received);
-      answered_by_us_.fetch_add(1, std::memory_order_relaxed);
+      asked_of_us_.end(fields.request_id);
       {
         const std::lock_guard guard(state_mutex_);
         const auto waiting = std::ranges::find(inbox_, fields.request_id, &message::request_id);
@@ -305,7 +305,7 @@ void channel_impl::take_message(const frame_fields& fields, message&& what) {
   if ((fields.flags & frame_asks) == 0) {
     what.request_id = 0;
   } else {
-    ++asked_of_us_;
+    asked_of_us_.begin(fields.request_id);
   }
   if (handler_) return handler_(std::move(what));
   message_waiter next;
@@ -340,11 +340,10 @@ void channel_impl::answer_health(const frame_fields& fields) {
 
 health_report channel_impl::own_health() {
   health_report report;
-  const std::uint64_t answered = answered_by_us_.load(std::memory_order_relaxed);
+  const auto asked = asked_of_us_.count();
   report.metrics = process_metrics();
-  report.metrics.total_requests = asked_of_us_;
-  report.metrics.active_requests =
-      static_cast<std::uint32_t>(asked_of_us_ > answered ? asked_of_us_ - answered : 0);
+  report.metrics.total_requests = asked.total;
+  report.metrics.active_requests = asked.active;
   return report;
 }
 

@@ -8,6 +8,7 @@
 #include <deque>
 #include <mutex>
 
+#include "engine/channel/asked_requests.h"
 #include "engine/channel/counters.h"
 #include "engine/channel/handshake.h"
 #include "engine/channel/link.h"
@@ -182,8 +183,7 @@ class channel_impl final : public channel,
   unique_function<void(message&&)> handler_;  // with the wheel
   unique_function<void(std::uint64_t)> cancel_handler_;
   unique_function<void(const channel_error&)> closed_handler_;
-  std::uint64_t asked_of_us_ = 0;                 // requests that came; with the wheel
-  std::atomic<std::uint64_t> answered_by_us_{0};  // and what became of them
+  asked_requests asked_of_us_;
 };
 
 }  // namespace ferry

@@ -341,18 +341,20 @@ send_result channel_impl::reply(const message& asked, message answer, send_optio
   answer.request_id = asked.request_id;
   frame_fields fields = fields_of(answer);
   fields.flags |= frame_answers;
-  answered_by_us_.fetch_add(1, std::memory_order_relaxed);
-  if (how.wait && mine()) {
+  // Before it is sent: who has the answer and asks how we are finds it done.
+  const bool counted = asked_of_us_.end(asked.request_id);
+  const bool queues = how.wait && mine();
+  auto sent = submit(fields, answer, queues ? send_options{false, {}} : how);
+  if (queues && !sent && sent.error().code == errc::full) {
     // An answer is never lost for want of room: it waits, bounded by what was asked of us.
-    auto sent = submit(fields, answer, {false, {}});
-    if (sent || sent.error().code != errc::full) return sent;
     const std::lock_guard guard(state_mutex_);
     if (failure_) return *failure_;
     senders_.push_back({nullptr, nullptr, fields, std::move(answer), {}});
     sender_count_.fetch_add(1, std::memory_order_relaxed);
     return {};
   }
-  return submit(fields, answer, how);
+  if (!sent && counted) asked_of_us_.put_back(asked.request_id);
+  return sent;
 }
 
 // --- state --------------------------------------------------------------------------------------

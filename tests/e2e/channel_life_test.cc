@@ -265,6 +265,31 @@ TEST_P(channel_life, health_is_answered_while_a_handler_blocks_and_not_when_the_
   release = true;
 }
 
+TEST_P(channel_life, health_counts_a_request_once_that_was_given_up_and_answered_late_or_twice) {
+  channel_ends ends(GetParam());
+  mailbox<message> came;
+  ends.far->on_message([&](message&& asked) { came.put(std::move(asked)); });
+  EXPECT_EQ(code_of(ends.near->request(execution_request("slow"), 30ms)), errc::timeout);
+  ASSERT_TRUE(eventually([&] { return ends.far->get_stats().cancels_received == 1; }));
+  int ended = 0;
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(ends.near->request_async(execution_request("next"), generous,
+                                         [&](message_result&&) { ++ended; }));
+  }
+  const auto late = came.take(), answered = came.take();
+  ASSERT_TRUE(late && answered);
+  ASSERT_TRUE(ends.far->reply(*late, execution_success()));
+  ASSERT_TRUE(ends.far->reply(*answered, execution_success()));
+  ASSERT_TRUE(ends.far->reply(*answered, execution_success()));
+  while (ended == 0) ASSERT_TRUE(ends.near->loop().run_once(generous));
+  const auto answer = ends.near->request(health_check(), generous);
+  ASSERT_TRUE(answer) << answer.error().message();
+  EXPECT_EQ(health_of(*answer)->metrics.total_requests, 4u);
+  EXPECT_EQ(health_of(*answer)->metrics.active_requests, 2u);
+  ends.far->on_message([](message&&) {});
+  ends.near->close();  // the two end here, while `ended` is there
+}
+
 TEST_P(channel_links, busy_link_sends_no_heartbeats_and_an_idle_one_does) {
   channel_options beating;
   beating.heartbeat = 200ms;

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "engine/channel/asked_requests.h"
 #include "engine/channel/counters.h"
 #include "engine/channel/request_table.h"
 
@@ -77,6 +78,37 @@ TEST(request_table, knows_the_next_deadline) {
   while (table.end_due(start + 20s)) ++ended;
   EXPECT_EQ(ended, 10);
   EXPECT_EQ(table.next_deadline(), request_table::clock::time_point::max());
+}
+
+TEST(asked_requests, leave_once_however_often_they_are_answered) {
+  asked_requests asked;
+  asked.begin(1 << 20 | 0);
+  asked.begin(1 << 20 | 1);
+  asked.begin(0);  // cannot be answered
+  EXPECT_EQ(asked.count().total, 3u);
+  EXPECT_EQ(asked.count().active, 2u);
+  EXPECT_TRUE(asked.end(1 << 20 | 0));   // given up
+  EXPECT_FALSE(asked.end(1 << 20 | 0));  // and answered
+  EXPECT_FALSE(asked.end(2 << 20 | 1));
+  EXPECT_FALSE(asked.end(UINT64_MAX));
+  EXPECT_FALSE(asked.end(0));
+  EXPECT_EQ(asked.count().active, 1u);
+  EXPECT_TRUE(asked.end(1 << 20 | 1));
+  asked.put_back(1 << 20 | 1);
+  EXPECT_EQ(asked.count().active, 1u);
+  EXPECT_TRUE(asked.end(1 << 20 | 1));
+  EXPECT_EQ(asked.count().active, 0u);
+}
+
+TEST(asked_requests, ids_of_any_form_cost_bounded_memory_and_never_count_below_none) {
+  asked_requests asked;
+  std::uint64_t id = 1;
+  for (int i = 0; i < 100'000; ++i) asked.begin(id = id * 6364136223846793005u + 1);
+  EXPECT_EQ(asked.count().total, 100'000u);
+  EXPECT_LE(asked.count().active, asked_requests::most_slots);
+  id = 1;
+  for (int i = 0; i < 100'000; ++i) (void)asked.end(id = id * 6364136223846793005u + 1);
+  EXPECT_EQ(asked.count().active, 0u);
 }
 
 }  // namespace
