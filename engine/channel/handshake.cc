@@ -1,9 +1,11 @@
 #include "engine/channel/handshake.h"
 
 #include <fmt/format.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 namespace ferry {
@@ -68,6 +70,23 @@ result<void, channel_error> check_uid(const channel_peer& peer,
   if (std::ranges::find(allowed, *peer.uid) != allowed.end()) return {};
   return channel_error(errc::authentication_failed,
                        fmt::format("user {} may not talk to user {}", *peer.uid, ::geteuid()));
+}
+
+result<void, channel_error> check_uid(int socket, std::span<const std::uint32_t> allowed) {
+  int family = 0;
+  socklen_t size = sizeof family;
+  if (::getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &size) == 0 && family != AF_UNIX) {
+    return {};
+  }
+  ucred who{};
+  size = sizeof who;
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0) {
+    return channel_error(errc::authentication_failed,
+                         error{errc::system, errno, "SO_PEERCRED"}.message());
+  }
+  channel_peer peer;
+  peer.uid = who.uid;
+  return check_uid(peer, allowed);
 }
 
 }  // namespace ferry

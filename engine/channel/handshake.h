@@ -35,5 +35,7 @@ channel_error read_refusal(const frame_fields& fields, const message& what);
 // A peer on this machine must run as we do or as one of `allowed`.
 result<void, channel_error> check_uid(const channel_peer& peer,
                                       std::span<const std::uint32_t> allowed);
+// The same of whoever is at the other end of a connected socket; of TCP nobody knows.
+result<void, channel_error> check_uid(int socket, std::span<const std::uint32_t> allowed);
 
 }  // namespace ferry

@@ -40,15 +40,15 @@ struct place {
 };
 
 // A word of why for whoever is not let in, as far as the socket takes it at once.
-void turn_away(int socket, const std::string& transport) {
-  const channel_error why(errc::limit, "too many connections");
+void turn_away(int socket, const std::string& transport, const channel_error& why) {
   if (transport == "shm+unix") {
-    std::array<std::byte, 128> packet{};
+    std::array<std::byte, max_packet_bytes> packet{};
+    const std::size_t text = std::min(why.text.size(), packet.size() - sizeof(reject_packet));
     reject_packet head{};
-    head.header = {packet_kind::reject, static_cast<std::uint32_t>(sizeof head + why.text.size())};
+    head.header = {packet_kind::reject, static_cast<std::uint32_t>(sizeof head + text)};
     head.code = static_cast<std::uint32_t>(why.code);
     std::memcpy(packet.data(), &head, sizeof head);
-    std::memcpy(packet.data() + sizeof head, why.text.data(), why.text.size());
+    std::memcpy(packet.data() + sizeof head, why.text.data(), text);
     (void)send_packet(socket, std::span(packet).first(head.header.size_bytes));
   } else if (transport != "tls") {
     message refusal = refusal_message(why);
@@ -198,10 +198,17 @@ std::size_t listener_impl::turn() {
 }
 
 void listener_impl::welcome(unique_fd socket) {
+  // First of all: over shared memory the session's hello already hands over a segment of ours.
+  if (auto same = check_uid(socket.get(), options_.channel.allowed_uids); !same) {
+    turn_away(socket.get(), transport_, same.error());
+    refused_count_.fetch_add(1, std::memory_order_relaxed);
+    if (refused_) refused_(same.error());
+    return;
+  }
   if (connections_->load(std::memory_order_relaxed) >= options_.max_connections ||
       greeting_.size() >= options_.max_handshakes) {
     turned_away_.fetch_add(1, std::memory_order_relaxed);
-    return turn_away(socket.get(), transport_);
+    return turn_away(socket.get(), transport_, {errc::limit, "too many connections"});
   }
   tune_socket(socket.get(), options_.channel.liveness_limit);
   auto link =

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include "engine/channel/addresses.h"
+#include "engine/channel/handshake.h"
 #include "engine/channel/shm_link.h"
 #include "engine/channel/stream_link.h"
 #include "engine/channel/tls_cipher.h"
@@ -53,6 +54,8 @@ link_result connect_link(const channel_target& where, const channel_options& opt
     const int type = where.transport == "unix" ? SOCK_STREAM : SOCK_SEQPACKET;
     auto socket = connect_path(where.address, type);
     if (!socket) return socket.error();
+    // Before a word is said: the session's hello of shared memory hands over a segment of ours.
+    if (auto same = check_uid(socket->get(), options.allowed_uids); !same) return same.error();
     return make_link(where.transport, std::move(*socket), false, false, "", options, loop);
   }
   auto begun = connect_host(where.address, options.liveness_limit);

@@ -211,9 +211,11 @@ call_error read_reject(std::span<const std::byte> packet) {
   reject_packet head{};
   FERRY_CHECK(packet.size() >= sizeof head);
   std::memcpy(&head, packet.data(), sizeof head);
-  return {head.code == static_cast<std::uint32_t>(errc::version_mismatch) ? errc::version_mismatch
-                                                                          : errc::refused,
-          fmt::format("the peer refused: {}", printable(packet.subspan(sizeof head))), false};
+  errc code = errc::refused;
+  for (const errc told : {errc::version_mismatch, errc::authentication_failed}) {
+    if (head.code == static_cast<std::uint32_t>(told)) code = told;
+  }
+  return {code, fmt::format("the peer refused: {}", printable(packet.subspan(sizeof head))), false};
 }
 
 result<offered_hello, call_error> offer_hello(const unique_fd& socket, session_role role,

@@ -2,9 +2,9 @@
 // descriptor of its control segment, checks the other's, and says why if it refuses.
 // Threads   blocks the caller, at most until the deadline; touches nothing global.
 // Errors    version_mismatch: version or feature, with both sides' numbers in the text. corrupt:
-//           not a Ferry peer, or sizes and descriptors that make no sense. refused: the peer said
-//           no; its text is passed on. unavailable: the peer ended first. timeout. Others: from
-//           memory.
+//           not a Ferry peer, or sizes and descriptors that make no sense. refused,
+//           authentication_failed: the peer said no; its text is passed on. unavailable: the peer
+//           ended first. timeout. Others: from memory.
 // Source    engine/README.md, "Handshake".
 #pragma once
 #include <chrono>

@@ -1,10 +1,16 @@
 // Channels between processes: a peer of another user, one that stops, and a process that forks.
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
+#include <cstring>
+
+#include "engine/session/layout.h"
+#include "shm/socket.h"
 #include "tests/e2e/channel_fixture.h"
 #include "tests/e2e/process.h"
 #include "tests/support/forked.h"
@@ -167,10 +173,47 @@ TEST_P(channel_users, caller_of_another_user_is_refused_and_told_so) {
   EXPECT_NE(why->text.find("user 65534 may not talk to user 0"), std::string::npos) << why->text;
   const std::string told = caller.hear();
   EXPECT_NE(told.find("user 65534 may not talk to user 0"), std::string::npos) << told;
+  EXPECT_NE(told.find(name_of(errc::authentication_failed)), std::string::npos) << told;
   EXPECT_TRUE(connect_channel({GetParam(), (*opened)->address()}, test_instance()));
   EXPECT_EQ((*opened)->get_stats().refused, 1u);
   (*opened)->close();
   while (auto left = accepted.take(0ns)) (*left)->close();
+}
+
+TEST_P(channel_users, caller_of_another_user_is_given_no_memory) {
+  if (GetParam() != "shm+unix") return;
+  const private_folder folder;
+  const child_process caller([&](const child_process& self) {
+    const std::string address = self.hear();
+    if (!become_nobody()) return self.say("cannot become another user");
+    sockaddr_un where{};
+    where.sun_family = AF_UNIX;
+    std::memcpy(where.sun_path, address.data(), address.size());
+    const unique_fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    if (::connect(socket.get(), reinterpret_cast<sockaddr*>(&where), sizeof where) != 0) {
+      return self.say("cannot connect");
+    }
+    pollfd readable{socket.get(), POLLIN, 0};
+    (void)::poll(&readable, 1, 30'000);
+    std::array<std::byte, max_packet_bytes> first;
+    const auto got = receive_packet(socket.get(), first);
+    packet_header header{};
+    if (!got || got->size_bytes < sizeof header) return self.say("no packet");
+    std::memcpy(&header, first.data(), sizeof header);
+    self.say(std::string(header.kind == packet_kind::reject ? "rejected" : "greeted") + " with " +
+             std::to_string(got->fd_count) + " descriptors");
+  });
+  auto thread = loop_thread::start();
+  ASSERT_TRUE(thread);
+  listener_options options;
+  options.channel.loop = thread->loop();
+  auto opened = channel_listener::open(target_of(GetParam(), folder), options, [](channel_ptr) {});
+  ASSERT_TRUE(opened);
+  ASSERT_EQ(::chmod((folder / "").c_str(), 0755), 0);
+  ASSERT_EQ(::chmod((*opened)->address().c_str(), 0666), 0);
+  caller.say((*opened)->address());
+  EXPECT_EQ(caller.hear(), "rejected with 0 descriptors");
+  (*opened)->close();
 }
 
 TEST_P(channel_users, listener_of_another_user_is_refused_unless_allowed) {
