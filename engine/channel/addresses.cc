@@ -158,22 +158,36 @@ void tune_socket(int socket, std::chrono::nanoseconds liveness_limit) noexcept {
   if (ms != 0) (void)::setsockopt(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
 }
 
-result<started_connect, channel_error> connect_host(const std::string& host_and_port,
-                                                    std::chrono::nanoseconds liveness_limit) {
-  auto found = resolve(host_and_port, false);
-  if (!found) return found.error();
-  channel_error last(errc::connection_failed, "no address");
-  for (const addrinfo* each = found->list.get(); each != nullptr; each = each->ai_next) {
-    auto socket = new_socket(each->ai_family, each->ai_socktype);
-    if (!socket) return socket.error();
-    tune_socket(socket->get(), liveness_limit);
-    if (::connect(socket->get(), each->ai_addr, each->ai_addrlen) == 0) {
-      return started_connect{std::move(*socket), false};
+result<found_addresses, channel_error> find_addresses(const std::string& hosts) {
+  found_addresses together;
+  std::vector<host_address>& all = together.all;
+  for (std::size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
+    end = hosts.find(',', begin);
+    auto found = resolve(hosts.substr(begin, end - begin), false);
+    if (!found && found.error().code != errc::connection_failed) return found.error();
+    if (!found) {
+      together.unknown += (together.unknown.empty() ? "" : "; ") + found.error().text;
+      continue;
     }
-    if (errno == EINPROGRESS) return started_connect{std::move(*socket), true};
-    last = failed(errc::connection_failed, "connect", errno);
+    for (const addrinfo* each = found->list.get(); each != nullptr; each = each->ai_next) {
+      host_address one;
+      if (each->ai_addrlen > sizeof one.where) continue;
+      std::memcpy(&one.where, each->ai_addr, each->ai_addrlen);
+      one.size_bytes = each->ai_addrlen;
+      char host[NI_MAXHOST] = "", port[NI_MAXSERV] = "";
+      if (::getnameinfo(one.get(), one.size_bytes, host, sizeof host, port, sizeof port,
+                        NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+        continue;
+      }
+      const bool six = one.family() == AF_INET6;
+      one.text = (six ? "[" : "") + std::string(host) + (six ? "]:" : ":") + port;
+      const bool known = std::ranges::find(all, one.text, &host_address::text) != all.end();
+      if (!known && all.size() < max_addresses) all.push_back(std::move(one));
+    }
   }
-  return last;
+  if (!all.empty()) return together;
+  if (together.unknown.empty()) together.unknown = "no address for " + hosts;
+  return channel_error(errc::connection_failed, together.unknown);
 }
 
 result<path_socket, channel_error> path_socket::listen(const std::string& path, int type,

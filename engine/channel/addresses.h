@@ -4,6 +4,7 @@
 //           listener.h.  refused: somebody listens there.  system, limit.
 // Source    engine/channel/README.md, "Listeners".
 #pragma once
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #include <chrono>
@@ -20,12 +21,22 @@ namespace ferry {
 // Non-blocking; `type` is SOCK_STREAM or SOCK_SEQPACKET.
 result<unique_fd, channel_error> connect_path(const std::string& path, int type);
 
-struct started_connect {
-  unique_fd socket;
-  bool pending = false;  // connect() goes on
+// One that needs no resolver.
+struct host_address {
+  sockaddr_storage where{};
+  socklen_t size_bytes = 0;
+  std::string text;  // "127.0.0.1:80", "[::1]:80"
+  const sockaddr* get() const noexcept { return reinterpret_cast<const sockaddr*>(&where); }
+  int family() const noexcept { return where.ss_family; }
 };
-result<started_connect, channel_error> connect_host(const std::string& host_and_port,
-                                                    std::chrono::nanoseconds liveness_limit);
+// All that "host:port[,host:port...]" stands for, in the resolver's order, each once; at most
+// max_addresses. A name that is unknown is an error only if there is nothing else.
+inline constexpr std::size_t max_addresses = 16;
+struct found_addresses {
+  std::vector<host_address> all;  // never empty
+  std::string unknown;            // names that stand for nothing, with the cause
+};
+result<found_addresses, channel_error> find_addresses(const std::string& hosts);
 // What a connected socket of a channel needs: no delay, a bound on silence, room to send.
 void tune_socket(int socket, std::chrono::nanoseconds liveness_limit) noexcept;
 

@@ -196,7 +196,7 @@ channel_impl::clock::time_point channel_impl::next_due() noexcept {
     next = std::min(next, std::max(heard_, pinged_) + options_.heartbeat);
     next = std::min(next, heard_ + silence_allowed());
   }
-  return armed() ? std::min(next, link_->next_due()) : next;
+  return armed() || at(phase::connecting) ? std::min(next, link_->next_due()) : next;
 }
 
 std::size_t channel_impl::tick(clock::time_point now) {
@@ -206,8 +206,11 @@ std::size_t channel_impl::tick(clock::time_point now) {
   link_->tick();
   if (now >= phase_deadline_) {
     const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(options_.connect_timeout);
+    const std::string tried = link_->tried();
     finish(close_reason_ ? *std::exchange(close_reason_, std::nullopt)
-                         : channel_error(errc::timeout, "no connection and handshake in time",
+                         : channel_error(errc::timeout,
+                                         "no connection and handshake in time" +
+                                             (tried.empty() ? "" : ": " + tried),
                                          static_cast<std::uint64_t>(ms.count())));
     return done + 1;
   }

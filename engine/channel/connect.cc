@@ -78,7 +78,7 @@ result<impl_ptr, channel_error> adopter(unique_fd& socket, bool accepts,
   const char* const transport = type == SOCK_SEQPACKET ? "shm+unix"
                                 : family == AF_UNIX    ? "unix"
                                                        : "tcp";
-  auto linked = make_link(transport, std::move(socket), accepts, false, "", (*made)->options(),
+  auto linked = make_link(transport, std::move(socket), accepts, nullptr, "", (*made)->options(),
                           (*made)->loop().core());
   if (!linked) return linked.error();
   link = std::move(*linked);
@@ -105,6 +105,14 @@ result<void, channel_error> connect_channel_async(const channel_target& where,
   if (!link) return link.error();
   start(*made, std::move(*link), std::move(done));
   return {};
+}
+
+result<std::string, channel_error> resolve_hosts(const std::string& hosts) {
+  const auto found = find_addresses(hosts);
+  if (!found) return found.error();
+  std::string all;
+  for (const host_address& each : found->all) all += (all.empty() ? "" : ",") + each.text;
+  return all;
 }
 
 channel_result adopt_channel(unique_fd socket, bool accepts, const runtime_instance_id& instance,

@@ -20,7 +20,8 @@ using channel_ptr = std::shared_ptr<channel>;
 using channel_result = result<channel_ptr, channel_error>;
 using on_channel = unique_function<void(channel_result&&)>;
 
-// Where to: transport "shm+unix" or "unix" with a path, "tcp" or "tls" with "host:port".
+// Where to: transport "shm+unix" or "unix" with a path, "tcp" or "tls" with "host:port", or several
+// of these with commas between them. All addresses that they stand for are tried, in order.
 struct channel_target {
   std::string transport;
   std::string address;
@@ -30,10 +31,14 @@ struct channel_target {
 channel_result connect_channel(const channel_target& where, const runtime_instance_id& instance,
                                channel_options options = {});
 // `done` runs on the thread that drives. An error: not started. Names in `where` are resolved
-// before it returns; numbers need no resolver.
+// before it returns; numbers need no resolver, see resolve_hosts().
 result<void, channel_error> connect_channel_async(const channel_target& where,
                                                   const runtime_instance_id& instance,
                                                   channel_options options, on_channel done);
+// The same address in numbers: "example.org:80" becomes "203.0.113.7:80,[2001:db8::7]:80". Blocks
+// as the system's resolver does, and touches no loop: whoever may not hold one up runs it on
+// another thread, then connects to what it gave. With tls, set tls_options::host_name to the name.
+result<std::string, channel_error> resolve_hosts(const std::string& hosts);
 // Over a connected socket that was inherited: SOCK_SEQPACKET for shm+unix, SOCK_STREAM for unix.
 // `accepts`: this side waits for the other's hello.
 channel_result adopt_channel(unique_fd socket, bool accepts, const runtime_instance_id& instance,

@@ -56,6 +56,8 @@ class channel_link {
   virtual void leave() noexcept = 0;
   // Between join() and the moment when frames can pass.
   virtual bool connecting() const noexcept { return false; }
+  // While it connects: the addresses tried so far and what came of them, for whoever gives up.
+  virtual std::string tried() const { return {}; }
   virtual void ready(std::uint8_t which, const reactor_event& event) = 0;
   // Hands at most `limit` frames to the sink. How many.
   virtual std::size_t read(std::size_t limit) = 0;

@@ -212,7 +212,7 @@ void listener_impl::welcome(unique_fd socket) {
   }
   tune_socket(socket.get(), options_.channel.liveness_limit);
   auto link =
-      make_link(transport_, std::move(socket), true, false, "", options_.channel, loop_.core());
+      make_link(transport_, std::move(socket), true, nullptr, "", options_.channel, loop_.core());
   if (!link) {
     refused_count_.fetch_add(1, std::memory_order_relaxed);
     if (refused_) refused_(link.error());

@@ -2,6 +2,8 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
+
 #include "engine/channel/addresses.h"
 #include "engine/channel/handshake.h"
 #include "engine/channel/shm_link.h"
@@ -22,9 +24,9 @@ bool has_transport(std::string_view name) noexcept {
          (name == "tls" && has_tls());
 }
 
-link_result make_link(std::string_view transport, unique_fd socket, bool accepts, bool connecting,
-                      const std::string& host, const channel_options& options,
-                      const std::shared_ptr<loop_core>& loop) {
+link_result make_link(std::string_view transport, unique_fd socket, bool accepts,
+                      std::unique_ptr<host_connect> connecting, const std::string& host,
+                      const channel_options& options, const std::shared_ptr<loop_core>& loop) {
   if (transport == "shm+unix") {
     return std::unique_ptr<channel_link>(std::make_unique<shm_link>(
         std::move(socket), accepts ? session_role::worker : session_role::host, options.session,
@@ -42,7 +44,7 @@ link_result make_link(std::string_view transport, unique_fd socket, bool accepts
     return unknown(transport);
   }
   return std::unique_ptr<channel_link>(std::make_unique<stream_link>(
-      std::move(socket), type, limits, connecting, std::move(cipher)));
+      std::move(socket), type, limits, std::move(connecting), std::move(cipher)));
 }
 
 link_result connect_link(const channel_target& where, const channel_options& options,
@@ -56,12 +58,21 @@ link_result connect_link(const channel_target& where, const channel_options& opt
     if (!socket) return socket.error();
     // Before a word is said: the session's hello of shared memory hands over a segment of ours.
     if (auto same = check_uid(socket->get(), options.allowed_uids); !same) return same.error();
-    return make_link(where.transport, std::move(*socket), false, false, "", options, loop);
+    return make_link(where.transport, std::move(*socket), false, nullptr, "", options, loop);
   }
-  auto begun = connect_host(where.address, options.liveness_limit);
-  if (!begun) return begun.error();
-  return make_link(where.transport, std::move(begun->socket), false, begun->pending,
-                   split_address(where.address)->host, options, loop);
+  auto found = find_addresses(where.address);
+  if (!found) return found.error();
+  const auto now = host_connect::clock::now();
+  const auto most = host_connect::clock::time_point::max() - now;
+  auto connecting = std::make_unique<host_connect>(
+      std::move(*found), options.liveness_limit,
+      now + std::min<host_connect::clock::duration>(options.connect_timeout, most));
+  auto begun = connecting->next(now);
+  if (!begun) return connecting->error();
+  if (!begun->pending) connecting.reset();
+  const std::string first = where.address.substr(0, where.address.find(','));
+  return make_link(where.transport, std::move(begun->socket), false, std::move(connecting),
+                   split_address(first)->host, options, loop);
 }
 
 }  // namespace ferry

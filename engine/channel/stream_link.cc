@@ -22,13 +22,14 @@ std::string text_of_errno(const char* call, int why) {
 }  // namespace
 
 stream_link::stream_link(unique_fd socket, std::string_view type, stream_limits limits,
-                         bool connecting, std::unique_ptr<stream_cipher> cipher)
+                         std::unique_ptr<host_connect> connecting,
+                         std::unique_ptr<stream_cipher> cipher)
     : socket_(std::move(socket)),
       type_(type),
       max_bytes_(limits.message_bytes),
       cipher_(std::move(cipher)),
       outbox_(limits.outbox_bytes),
-      connecting_(connecting) {
+      connecting_(std::move(connecting)) {
   sending_.socket = receiving_.socket = socket_.get();
   sending_.message.msg_iov = sending_.pieces.data();
   receiving_.message.msg_iov = receiving_.pieces.data();
@@ -148,13 +149,36 @@ void stream_link::finish_connect() {
   int why = 0;
   socklen_t size = sizeof why;
   if (::getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &why, &size) != 0) why = errno;
-  connecting_ = false;
-  if (why != 0) return fail(errc::connection_failed, text_of_errno("connect", why));
+  if (why != 0) return connect_next(text_of_errno("connect", why));
   find_peer();
+  if (peer_.address.empty()) return;  // an event of the socket before this one
+  connecting_.reset();
   set_interest();
   if (cipher_) {
     if (auto began = cipher_->advance(); !began) failure_ = began.error();
   }
+}
+
+// The address that was tried is of no use: on to the one behind it.
+void stream_link::connect_next(const std::string& why) {
+  connecting_->failed(why);
+  auto next = connecting_->next(clock::now());
+  sink_->wake();  // also from tick(), while the loop thinks that we sleep
+  if (!next) {
+    failure_ = connecting_->error();
+    connecting_.reset();
+    return;
+  }
+  loop_->unwatch(socket_.get());
+  socket_ = std::move(next->socket);
+  sending_.socket = receiving_.socket = socket_.get();
+  interest_ = {true, false};
+  if (auto watched = loop_->watch(*source_, socket_.get(), 0); !watched) {
+    unwatched_ = true;
+    return fail(errc::connection_failed, watched.error().message());
+  }
+  set_interest();
+  if (!next->pending) finish_connect();
 }
 
 bool stream_link::has_input() noexcept {
@@ -174,10 +198,15 @@ void stream_link::arm() {
 }
 
 channel_link::clock::time_point stream_link::next_due() noexcept {
+  if (connecting_) return connecting_->due();
   return outbox_.has_spares() ? idle_since_ + spares_kept : clock::time_point::max();
 }
 
 void stream_link::tick() {
+  if (connecting_ && clock::now() >= connecting_->due()) {
+    const auto ms = std::to_string(connecting_->share().count());
+    return connect_next("no answer within " + ms + " ms, its share of the time");
+  }
   if (coarse_now() >= idle_since_ + spares_kept) outbox_.trim();
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "engine/channel/body_memory.h"
+#include "engine/channel/host_connect.h"
 #include "engine/channel/link.h"
 #include "engine/channel/read_buffer.h"
 #include "engine/channel/stream_cipher.h"
@@ -26,8 +27,9 @@ class stream_link final : public channel_link {
  public:
   static constexpr std::size_t read_with_others = 64 << 10;  // larger bodies get memory at once
 
-  // `type` is a literal. `connecting`: connect() has begun on the socket.
-  stream_link(unique_fd socket, std::string_view type, stream_limits limits, bool connecting,
+  // `type` is a literal. `connecting`: connect() has begun on the socket, which is from there.
+  stream_link(unique_fd socket, std::string_view type, stream_limits limits,
+              std::unique_ptr<host_connect> connecting,
               std::unique_ptr<stream_cipher> cipher = nullptr);
   ~stream_link() override;
 
@@ -43,6 +45,7 @@ class stream_link final : public channel_link {
   result<void> join(loop_core& loop, loop_source& source, link_sink& sink) override;
   void limit_frames(std::uint64_t max_bytes) noexcept override { max_bytes_ = max_bytes; }
   void leave() noexcept override;
+  std::string tried() const override { return connecting_ ? connecting_->tried() : ""; }
   bool connecting() const noexcept override { return connecting_ || (cipher_ && !cipher_->open()); }
   void ready(std::uint8_t which, const reactor_event& event) override;
   std::size_t read(std::size_t limit) override;
@@ -66,6 +69,7 @@ class stream_link final : public channel_link {
   void write_sealed() noexcept;
   void wrote(std::int64_t outcome, stream_outbox::after_write after) noexcept;
   void finish_connect();
+  void connect_next(const std::string& why);
   void set_interest() noexcept;
   void fail(errc code, std::string text);
   void find_peer();
@@ -103,7 +107,7 @@ class stream_link final : public channel_link {
   std::size_t body_filled_ = 0;
   bool in_body_ = false;
 
-  bool connecting_;
+  std::unique_ptr<host_connect> connecting_;  // until it has succeeded
   bool readable_ = false;
   bool came_ = false;    // something that read() has not looked at
   bool ended_ = false;   // the peer sends no more
