@@ -38,10 +38,11 @@ std::vector<figure> round_trips(const effort&);       // figures_latency.cc
 std::vector<figure> waiting_policies(const effort&);  // figures_waiting.cc
 std::vector<figure> throughput(const effort&);        // figures_bodies.cc
 std::vector<figure> handing_over(const effort&);
-std::vector<figure> footprint(const effort&);     // figures_memory.cc
-std::vector<figure> typed_calls(const effort&);   // figures_calls.cc
-std::vector<figure> streams(const effort&);       // figures_streams.cc
-std::vector<figure> many_at_once(const effort&);  // figures_many.cc
-std::vector<figure> channels(const effort&);      // figures_channel.cc
+std::vector<figure> footprint(const effort&);          // figures_memory.cc
+std::vector<figure> typed_calls(const effort&);        // figures_calls.cc
+std::vector<figure> streams(const effort&);            // figures_streams.cc
+std::vector<figure> many_at_once(const effort&);       // figures_many.cc
+std::vector<figure> channels(const effort&);           // figures_channel.cc
+std::vector<figure> channel_isolation(const effort&);  // figures_isolation.cc
 
 }  // namespace ferry::perf
