@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Installs Ferry into an empty folder, builds the README's worker and host against it with nothing
-but pkg-config, and runs them: what a newcomer does.
+"""Installs Ferry into an empty folder, builds the README's worker and host, listener and connector
+against it with nothing but pkg-config, and runs them: what a newcomer does.
 
 An example and its worker too, as they stand in the tree.
 
@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 
 def run(command, **options):
@@ -29,6 +30,24 @@ def code_block(readme, name):
     return found.group(1)
 
 
+def check_channels(folder):
+    """Runs the README's listener and connector; the listener ends with its only channel."""
+    listener = subprocess.Popen(["./listener"], cwd=folder)
+    try:
+        deadline = time.monotonic() + 60
+        while not (pathlib.Path(folder) / "sockets" / "echo").exists():
+            if listener.poll() is not None or time.monotonic() > deadline:
+                sys.exit("the README's listener does not listen")
+            time.sleep(0.01)
+        said = run(["./connector"], cwd=folder)
+        if said != "hello\n":
+            sys.exit(f"the README's connector said {said!r}")
+        if listener.wait(timeout=60) != 0:
+            sys.exit(f"the README's listener ended with {listener.returncode}")
+    finally:
+        listener.kill()
+
+
 def main():
     build, readme = sys.argv[1], pathlib.Path(sys.argv[2]).read_text()
     examples = sys.argv[3]
@@ -42,7 +61,7 @@ def main():
         flags = run(["pkg-config", "--cflags", "--libs", "--static", "ferry"],
                     env=environment).split()
         compiler = os.environ.get("CXX", shutil.which("g++") or "c++")
-        for name in ("worker.cc", "host.cc"):
+        for name in ("worker.cc", "host.cc", "listener.cc", "connector.cc"):
             source = pathlib.Path(folder) / name
             source.write_text(code_block(readme, name))
             run([compiler, "-std=c++20", "-Wall", "-Wextra", "-Werror", source, *flags,
@@ -50,6 +69,7 @@ def main():
         said = run(["./host"], cwd=folder)
         if said != "1 + 2 = 3\n":
             sys.exit(f"the README's host said {said!r}")
+        check_channels(folder)
         copies = pathlib.Path(folder) / "tools" / "examples"
         shutil.copytree(examples, copies)
         for name in ("embed_worker.cc", "embed_coroutines.cc"):

@@ -1,4 +1,4 @@
-// All of Ferry's public API: `#include <ferry/ferry.h>`.
+// All of Ferry's public API but for channels (<ferry/channels.h>): `#include <ferry/ferry.h>`.
 //   host side    ferry::launch (supervisor/launch.h), ferry::client (engine/client.h)
 //   worker side  ferry::worker (worker/worker.h)
 //   both         ferry::method (engine/method.h), ferry::stream, sink (engine/stream/stream.h),
