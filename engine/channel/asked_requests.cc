@@ -2,14 +2,15 @@
 
 #include <bit>
 
-#include "engine/channel/request_table.h"
-
 namespace ferry {
 namespace {
 
+constexpr unsigned index_bits = 20;  // of an id, as request_table gives them out
+
+// The peer's slot, and the bit above it: what shares a slot and differs there is kept apart.
 std::size_t slot_of(std::uint64_t id) {
-  static_assert(asked_requests::most_slots <= 1u << request_table::index_bits);
-  return id & (asked_requests::most_slots - 1);
+  const std::uint64_t index = id & (asked_requests::most_slots / 2 - 1);
+  return index << 1 | (id >> index_bits & 1);
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 // A request leaves once, whichever comes first and however often it is answered.
 // Units     ids are the peer's: a slot of its table in the low bits, so they lie close together.
 // Threads   any; a spin lock held for a few instructions.
-// Memory    8 bytes for each that were ever in flight at once, at most 512 KiB. A peer with more,
+// Memory    16 bytes for each that were ever in flight at once, at most 512 KiB. A peer with more,
 //           or with ids of another form, has some of them forgotten: only the count suffers.
 // Source    engine/channel/README.md, "Requests".
 #pragma once

@@ -20,7 +20,6 @@ namespace ferry {
 class request_table {
  public:
   using clock = std::chrono::steady_clock;
-  static constexpr unsigned index_bits = 20;  // of an id, the low ones: the slot
   struct entry {
     on_answer done;
     clock::time_point began;
@@ -48,6 +47,7 @@ class request_table {
   std::uint32_t count() const noexcept { return count_.load(std::memory_order_relaxed); }
 
  private:
+  static constexpr unsigned index_bits = 20;
   struct slot {
     std::uint64_t id = 0;  // 0: free
     std::uint64_t generation = 0;

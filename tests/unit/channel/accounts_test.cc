@@ -90,6 +90,9 @@ TEST(asked_requests, leave_once_however_often_they_are_answered) {
   EXPECT_TRUE(asked.end(1 << 20 | 0));   // given up
   EXPECT_FALSE(asked.end(1 << 20 | 0));  // and answered
   EXPECT_FALSE(asked.end(2 << 20 | 1));
+  asked.begin(2 << 20 | 1);  // beside the one of the same slot
+  EXPECT_EQ(asked.count().active, 2u);
+  EXPECT_TRUE(asked.end(2 << 20 | 1));
   EXPECT_FALSE(asked.end(UINT64_MAX));
   EXPECT_FALSE(asked.end(0));
   EXPECT_EQ(asked.count().active, 1u);
