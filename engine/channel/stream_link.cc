@@ -202,7 +202,7 @@ std::optional<channel_error> stream_link::lost() {
 
 // --- writing ------------------------------------------------------------------------------------
 
-void stream_link::wrote(std::int64_t outcome, stream_outbox::after_write after) noexcept {
+void stream_link::wrote(std::int64_t outcome, frame_outbox::after_write after) noexcept {
   if (outcome < 0 && outcome != -EAGAIN) broken_write_.store(true, std::memory_order_relaxed);
   if (after.made_room) sink_->has_room();
   if (outcome < 0 || outbox_.full()) sink_->wake();  // it asks for room, or ends the channel

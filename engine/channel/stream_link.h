@@ -11,7 +11,7 @@
 #include "engine/channel/link.h"
 #include "engine/channel/read_buffer.h"
 #include "engine/channel/stream_cipher.h"
-#include "engine/channel/stream_outbox.h"
+#include "engine/channel/frame_outbox.h"
 #include "shm/birthplace.h"
 #include "shm/unique_fd.h"
 
@@ -64,7 +64,7 @@ class stream_link final : public channel_link {
   void absorb(std::int64_t outcome);
   void pull_sealed();
   void write_sealed() noexcept;
-  void wrote(std::int64_t outcome, stream_outbox::after_write after) noexcept;
+  void wrote(std::int64_t outcome, frame_outbox::after_write after) noexcept;
   void finish_connect();
   void set_interest() noexcept;
   void fail(errc code, std::string text);
@@ -88,7 +88,7 @@ class stream_link final : public channel_link {
   const std::string_view type_;
   std::uint64_t max_bytes_;
   const std::unique_ptr<stream_cipher> cipher_;
-  stream_outbox outbox_;
+  frame_outbox outbox_;
   outgoing sending_{*this};
   incoming receiving_{*this};
   channel_peer peer_;

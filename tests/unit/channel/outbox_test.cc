@@ -3,18 +3,18 @@
 #include <array>
 #include <cstring>
 
-#include "engine/channel/stream_outbox.h"
+#include "engine/channel/frame_outbox.h"
 
 namespace ferry {
 namespace {
 
-void push(stream_outbox& to, std::size_t size, char fill) {
+void push(frame_outbox& to, std::size_t size, char fill) {
   message what = execution_request({}, payload::copy_of(std::string(size, fill)));
   ASSERT_TRUE(to.push(fields_of(what), what, false));
 }
 
 // What a writer gets that writes at most `step` bytes at a time.
-std::string drain(stream_outbox& from, std::size_t step) {
+std::string drain(frame_outbox& from, std::size_t step) {
   std::string all;
   for (;;) {
     std::array<iovec, 4> pieces;
@@ -31,9 +31,9 @@ std::string drain(stream_outbox& from, std::size_t step) {
   }
 }
 
-TEST(stream_outbox, frames_leave_whole_and_in_order_however_they_are_cut) {
+TEST(frame_outbox, frames_leave_whole_and_in_order_however_they_are_cut) {
   for (const std::size_t step : {1ul, 63ul, 1000ul, 1ul << 20}) {
-    stream_outbox box(1 << 20);
+    frame_outbox box(1 << 20);
     std::string expected;
     char fill = 'a';
     for (const std::size_t size : {0u, 1u, 1000u, 4096u, 4097u, 40'000u, 7u}) {
@@ -51,8 +51,8 @@ TEST(stream_outbox, frames_leave_whole_and_in_order_however_they_are_cut) {
   }
 }
 
-TEST(stream_outbox, is_full_at_its_limit_but_takes_one_message_of_any_size) {
-  stream_outbox box(1000);
+TEST(frame_outbox, is_full_at_its_limit_but_takes_one_message_of_any_size) {
+  frame_outbox box(1000);
   message what = execution_request({}, payload::copy_of(std::string(5000, 'x')));
   ASSERT_TRUE(box.push(fields_of(what), what, false));
   what = ack();
@@ -65,8 +65,8 @@ TEST(stream_outbox, is_full_at_its_limit_but_takes_one_message_of_any_size) {
   EXPECT_TRUE(box.push(fields_of(what), what, false));
 }
 
-TEST(stream_outbox, stream_that_took_less_is_not_tried_again_before_it_has_room) {
-  stream_outbox box(1 << 20);
+TEST(frame_outbox, stream_that_took_less_is_not_tried_again_before_it_has_room) {
+  frame_outbox box(1 << 20);
   push(box, 100, 'x');
   std::array<iovec, 8> pieces;
   ASSERT_EQ(box.begin_write(pieces), 1u);

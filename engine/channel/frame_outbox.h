@@ -22,14 +22,14 @@
 
 namespace ferry {
 
-class stream_outbox {
+class frame_outbox {
  public:
   static constexpr std::size_t chunk_bytes = 32 << 10;
   static constexpr std::size_t copied_bytes = 4 << 10;  // larger bodies are not copied
   static constexpr std::size_t spare_chunks = 8;
   static constexpr std::size_t urgent_bytes = 64 << 10;  // beyond the limit
 
-  explicit stream_outbox(std::uint64_t limit_bytes) : limit_(limit_bytes) {}
+  explicit frame_outbox(std::uint64_t limit_bytes) : limit_(limit_bytes) {}
 
   // Moves the data out of `what`.
   result<void> push(const frame_fields& fields, message& what, bool urgent);

@@ -1,4 +1,4 @@
-#include "engine/channel/stream_outbox.h"
+#include "engine/channel/frame_outbox.h"
 
 #include <sched.h>
 
@@ -8,7 +8,7 @@
 namespace ferry {
 
 // Room behind what is queued, all in one piece. At most chunk_bytes.
-std::span<std::byte> stream_outbox::append(std::size_t size_bytes) {
+std::span<std::byte> frame_outbox::append(std::size_t size_bytes) {
   if (pieces_.empty() || !pieces_.back().chunk ||
       chunk_bytes - pieces_.back().filled < size_bytes) {
     pieces_.emplace_back();
@@ -25,7 +25,7 @@ std::span<std::byte> stream_outbox::append(std::size_t size_bytes) {
   return room;
 }
 
-result<void> stream_outbox::push(const frame_fields& fields, message& what, bool urgent) {
+result<void> frame_outbox::push(const frame_fields& fields, message& what, bool urgent) {
   const frame_header header = header_of(fields);
   const std::uint64_t size = sizeof header + fields.head_size + fields.data_size;
   const std::lock_guard guard(mutex_);
@@ -69,7 +69,7 @@ result<void> stream_outbox::push(const frame_fields& fields, message& what, bool
   return {};
 }
 
-std::size_t stream_outbox::begin_write(std::span<iovec> out) {
+std::size_t frame_outbox::begin_write(std::span<iovec> out) {
   const std::lock_guard guard(mutex_);
   if (in_flight_ != 0 || closed_ || full()) return 0;
   std::size_t count = 0;
@@ -83,7 +83,7 @@ std::size_t stream_outbox::begin_write(std::span<iovec> out) {
   return count;
 }
 
-stream_outbox::after_write stream_outbox::end_write(std::int64_t outcome) {
+frame_outbox::after_write frame_outbox::end_write(std::int64_t outcome) {
   const std::lock_guard guard(mutex_);
   auto written = static_cast<std::size_t>(std::max<std::int64_t>(outcome, 0));
   if (written < in_flight_) full_.store(true, std::memory_order_relaxed);
@@ -103,22 +103,22 @@ stream_outbox::after_write stream_outbox::end_write(std::int64_t outcome) {
   return {any() && !full(), made_room};
 }
 
-void stream_outbox::room() {
+void frame_outbox::room() {
   const std::lock_guard guard(mutex_);
   full_.store(false, std::memory_order_relaxed);
 }
 
-bool stream_outbox::has_spares() noexcept {
+bool frame_outbox::has_spares() noexcept {
   const std::lock_guard guard(mutex_);
   return !spares_.empty();
 }
 
-void stream_outbox::trim() noexcept {
+void frame_outbox::trim() noexcept {
   const std::lock_guard guard(mutex_);
   if (pieces_.empty()) spares_.clear();
 }
 
-void stream_outbox::close() noexcept {
+void frame_outbox::close() noexcept {
   std::unique_lock guard(mutex_);
   closed_ = true;
   while (in_flight_ != 0) {
