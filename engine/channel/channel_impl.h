@@ -165,7 +165,7 @@ class channel_impl final : public channel,
   std::optional<channel_error> close_reason_;  // while closing: what finish() will say
   clock::time_point opened_at_{};
 
-  request_table requests_;
+  request_tables requests_;
   channel_counters counters_;
 
   mutable std::mutex state_mutex_;
@@ -182,8 +182,8 @@ class channel_impl final : public channel,
   unique_function<void(message&&)> handler_;  // with the wheel
   unique_function<void(std::uint64_t)> cancel_handler_;
   unique_function<void(const channel_error&)> closed_handler_;
-  std::uint64_t asked_of_us_ = 0;                 // requests that came; with the wheel
-  std::atomic<std::uint64_t> answered_by_us_{0};  // and what became of them
+  std::uint64_t asked_of_us_ = 0;  // requests that came; with the wheel
+  shared_counter answered_by_us_;  // and what became of them
 };
 
 }  // namespace ferry

@@ -96,14 +96,11 @@ result<void> channel_impl::check_size(const frame_fields& fields) const {
 result<void> channel_impl::try_submit(const frame_fields& fields, message& what) {
   if (!is_connected()) return error{errc::closed, 0, "the channel is not open"};
   if (auto sent = link_->send(fields, what, false); !sent) return sent;
-  counters_.add(counters_.messages_sent);
-  counters_.add(counters_.bytes_sent, sizeof(frame_header) + fields.head_size + fields.data_size);
+  const bool driving = mine();
+  counters_.messages_sent.add(1, driving);
+  counters_.bytes_sent.add(sizeof(frame_header) + fields.head_size + fields.data_size, driving);
   // At the end of our own turn everything leaves together; anywhere else nobody might come by.
-  if (!mine()) {
-    link_->write_now();
-  } else if (!in_turn_) {
-    link_->write_now();
-  }
+  if (!driving || !in_turn_) link_->write_now();
   return {};
 }
 
@@ -178,9 +175,9 @@ void channel_impl::serve_room() {
     sender_count_.fetch_sub(1, std::memory_order_relaxed);
     send_result outcome;
     if (sent) {
-      counters_.add(counters_.messages_sent);
-      counters_.add(counters_.bytes_sent,
-                    sizeof(frame_header) + first.fields.head_size + first.fields.data_size);
+      counters_.messages_sent.add(1, true);
+      counters_.bytes_sent.add(
+          sizeof(frame_header) + first.fields.head_size + first.fields.data_size, true);
     } else {
       outcome = refusal(sent.error());
     }
@@ -216,7 +213,7 @@ void channel_impl::owe(frame_kind kind, std::uint64_t request_id) {
 
 // Tells the peer that nobody waits for its answer.
 void channel_impl::give_up(std::uint64_t id) {
-  counters_.add(counters_.cancels_sent);
+  counters_.cancels_sent.add(1, mine());
   message nothing;
   nothing.request_id = id;
   if (!link_->send(control_fields(frame_kind::cancel, nothing), nothing, true)) {
@@ -268,7 +265,7 @@ result<std::uint64_t, channel_error> channel_impl::start(message& what,
   const auto began = now();
   request_table::entry request{std::move(done), began, after(began, timeout), timeout};
   const auto deadline = request.deadline;
-  const auto id = requests_.begin(request);
+  const auto id = requests_.begin(request, mine());
   if (!id) {
     if (!is_connected()) return over_error();
     return channel_error(errc::full, fmt::format("{} requests are in flight, as many as allowed",
@@ -314,7 +311,7 @@ message_result channel_impl::request(message what, std::chrono::nanoseconds time
   if (!id) return id.error();
   if (!drive(me, deadline)) {
     if (requests_.end(*id)) {
-      counters_.add(counters_.timeout_errors);
+      counters_.timeout_errors.add(1, mine());
       give_up(*id);
       auto why = timed_out("no answer", timeout);
       why.maybe_executed = true;
@@ -341,7 +338,7 @@ send_result channel_impl::reply(const message& asked, message answer, send_optio
   answer.request_id = asked.request_id;
   frame_fields fields = fields_of(answer);
   fields.flags |= frame_answers;
-  answered_by_us_.fetch_add(1, std::memory_order_relaxed);
+  answered_by_us_.add(1, mine());
   if (how.wait && mine()) {
     // An answer is never lost for want of room: it waits, bounded by what was asked of us.
     auto sent = submit(fields, answer, {false, {}});

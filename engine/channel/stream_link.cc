@@ -208,7 +208,16 @@ void stream_link::wrote(std::int64_t outcome, frame_outbox::after_write after) n
   if (outcome < 0 || outbox_.full()) sink_->wake();  // it asks for room, or ends the channel
 }
 
+result<void> stream_link::send(const frame_fields& fields, message& what, bool urgent) {
+  if (!driving()) return outbox_.push(fields, what, urgent);
+  if (auto staged = outbox_.stage(fields, what, urgent); !staged) return staged;
+  // The peer works on the first of many while we make the others.
+  if (outbox_.staged() >= written_early && !connecting()) write_now();
+  return {};
+}
+
 void stream_link::write_now() noexcept {
+  if (driving()) outbox_.settle();
   if (cipher_) return write_sealed();
   for (;;) {
     std::array<iovec, 64> pieces;
@@ -226,6 +235,7 @@ void stream_link::write_now() noexcept {
 }
 
 void stream_link::write() noexcept {
+  outbox_.settle();
   if (connecting_ || !socket_) return;
   if (cipher_) write_sealed();
   if (outbox_.full() || (cipher_ && cipher_->pending())) {

@@ -8,10 +8,10 @@
 #include <string>
 
 #include "engine/channel/body_memory.h"
+#include "engine/channel/frame_outbox.h"
 #include "engine/channel/link.h"
 #include "engine/channel/read_buffer.h"
 #include "engine/channel/stream_cipher.h"
-#include "engine/channel/frame_outbox.h"
 #include "shm/birthplace.h"
 #include "shm/unique_fd.h"
 
@@ -25,6 +25,7 @@ struct stream_limits {
 class stream_link final : public channel_link {
  public:
   static constexpr std::size_t read_with_others = 64 << 10;  // larger bodies get memory at once
+  static constexpr std::size_t written_early = 128 << 10;  // more does not wait for the turn's end
 
   // `type` is a literal. `connecting`: connect() has begun on the socket.
   stream_link(unique_fd socket, std::string_view type, stream_limits limits, bool connecting,
@@ -32,9 +33,8 @@ class stream_link final : public channel_link {
   ~stream_link() override;
 
   std::string_view type() const noexcept override { return type_; }
-  result<void> send(const frame_fields& fields, message& what, bool urgent) override {
-    return outbox_.push(fields, what, urgent);
-  }
+  result<void> send(const frame_fields& fields, message& what, bool urgent) override;
+  void settle() noexcept override { outbox_.settle(); }
   void write_now() noexcept override;
   std::uint64_t queued_bytes() const noexcept override { return outbox_.queued(); }
   std::uint64_t queued_peak() const noexcept override { return outbox_.peak(); }
@@ -67,6 +67,7 @@ class stream_link final : public channel_link {
   void wrote(std::int64_t outcome, frame_outbox::after_write after) noexcept;
   void finish_connect();
   void set_interest() noexcept;
+  bool driving() const noexcept { return loop_ != nullptr && loop_->mine(); }
   void fail(errc code, std::string text);
   void find_peer();
 
