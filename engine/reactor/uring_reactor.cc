@@ -110,7 +110,7 @@ result<void> ring_owner::try_out() {
   const std::unique_ptr<io_uring_probe, probe_freer> probe(::io_uring_get_probe_ring(&ring_));
   if (!probe) return error{errc::refused, 0, "io_uring_register (a seccomp profile?)"};
   for (const int opcode : {IORING_OP_POLL_ADD, IORING_OP_POLL_REMOVE, IORING_OP_SEND,
-                           IORING_OP_SENDMSG, IORING_OP_RECVMSG}) {
+                           IORING_OP_RECV, IORING_OP_SENDMSG, IORING_OP_RECVMSG}) {
     if (!::io_uring_opcode_supported(probe.get(), opcode)) {
       return error{errc::not_supported, 0, "io_uring without poll or send"};
     }
@@ -316,8 +316,15 @@ void uring_reactor::notify(int socket, std::span<const std::byte> message) noexc
 void uring_reactor::start(socket_transfer& what) noexcept {
   io_uring_sqe* const sqe = next_sqe();
   if (sqe == nullptr) return transfer_now(what);
-  constexpr unsigned flags = MSG_DONTWAIT | MSG_NOSIGNAL;  // so it completes while it is submitted
-  if (what.receives) {
+  constexpr int flags = MSG_DONTWAIT | MSG_NOSIGNAL;  // so it completes while it is submitted
+  if (what.message.msg_iovlen == 1) {  // the kernel has no header and no list to fetch
+    const iovec& all = what.message.msg_iov[0];
+    if (what.receives) {
+      ::io_uring_prep_recv(sqe, what.socket, all.iov_base, all.iov_len, flags);
+    } else {
+      ::io_uring_prep_send(sqe, what.socket, all.iov_base, all.iov_len, flags);
+    }
+  } else if (what.receives) {
     ::io_uring_prep_recvmsg(sqe, what.socket, &what.message, flags);
   } else {
     ::io_uring_prep_sendmsg(sqe, what.socket, &what.message, flags);
