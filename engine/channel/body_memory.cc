@@ -17,7 +17,10 @@ class block_pool final : public body_owner {
   block_pool() noexcept : owner_(self()) {}
 
   std::byte* take() {
-    if (free_ == nullptr) free_ = given_back_.exchange(nullptr, std::memory_order_acquire);
+    if (free_ == nullptr) {
+      // sync(blocks.given) acquire: pairs with the release in give_back().
+      free_ = given_back_.exchange(nullptr, std::memory_order_acquire);
+    }
     if (free_ == nullptr) grow();
     node* const block = free_;
     free_ = block->next;

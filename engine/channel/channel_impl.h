@@ -120,7 +120,7 @@ class channel_impl final : public channel,
   void owe(frame_kind kind, std::uint64_t request_id);
   void give_up(std::uint64_t id);
   result<std::uint64_t, channel_error> start(message& what, std::chrono::nanoseconds timeout,
-                                             on_answer done, bool wait);
+                                             on_answer&& done, bool wait);
   // Drives, or follows whoever does, until `me` has arrived (true) or the deadline passes.
   bool drive(follower& me, clock::time_point deadline);
 

@@ -108,8 +108,9 @@ send_result channel_impl::submit(const frame_fields& fields, message& what, send
   if (made_in_.left()) return not_ours();
   if (auto good = check_size(fields); !good) return channel_error(good.error());
   // Whoever waits for room goes first.
-  result<void> sent = error{errc::full, 0, "others wait for room"};
-  if (sender_count_.load(std::memory_order_relaxed) == 0) sent = try_submit(fields, what);
+  const bool free = sender_count_.load(std::memory_order_relaxed) == 0;
+  const result<void> sent =
+      free ? try_submit(fields, what) : result<void>(error{errc::full, 0, "others wait for room"});
   if (sent) return {};
   if (sent.error().code != errc::full || !how.wait || mine()) return refusal(sent.error());
   follower me;
@@ -260,12 +261,11 @@ result<payload, channel_error> channel_impl::borrow(std::uint64_t size_bytes) {
 
 result<std::uint64_t, channel_error> channel_impl::start(message& what,
                                                          std::chrono::nanoseconds timeout,
-                                                         on_answer done, bool wait) {
+                                                         on_answer&& done, bool wait) {
   if (made_in_.left()) return not_ours();
   const auto began = now();
-  request_table::entry request{std::move(done), began, after(began, timeout), timeout};
-  const auto deadline = request.deadline;
-  const auto id = requests_.begin(request, mine());
+  const auto deadline = after(began, timeout);
+  const auto id = requests_.begin(std::move(done), began, deadline, timeout, mine());
   if (!id) {
     if (!is_connected()) return over_error();
     return channel_error(errc::full, fmt::format("{} requests are in flight, as many as allowed",

@@ -36,22 +36,22 @@ std::span<std::byte> frame_outbox::append(Pieces& to, chunk_list& spares, std::s
 template <class Pieces>
 void frame_outbox::append_frame(Pieces& to, chunk_list& spares, const frame_fields& fields,
                                 message& what) {
-  const frame_header header = header_of(fields);
   const bool copied = fields.data_size <= copied_bytes;
-  const std::size_t small = sizeof header + (copied ? fields.data_size : 0);
+  const std::size_t small = sizeof(frame_header) + (copied ? fields.data_size : 0);
   if (fields.head_size + small <= chunk_bytes) {
     const auto into = append(to, spares, fields.head_size + small);
-    std::memcpy(into.data(), &header, sizeof header);
-    if (fields.head_size != 0) write_head(what, into.subspan(sizeof header, fields.head_size));
+    write_header(fields, into.data());
+    if (fields.head_size != 0)
+      write_head(what, into.subspan(sizeof(frame_header), fields.head_size));
     if (copied && fields.data_size != 0) {
-      std::memcpy(into.data() + sizeof header + fields.head_size, what.data.data(),
+      std::memcpy(into.data() + sizeof(frame_header) + fields.head_size, what.data.data(),
                   fields.data_size);
     }
   } else {
     // A head as large as that is rare: a piece of its own.
-    payload head = payload::allocate(sizeof header + fields.head_size);
-    std::memcpy(head.writable().data(), &header, sizeof header);
-    write_head(what, head.writable().subspan(sizeof header));
+    payload head = payload::allocate(sizeof(frame_header) + fields.head_size);
+    write_header(fields, head.writable().data());
+    write_head(what, head.writable().subspan(sizeof(frame_header)));
     to.emplace_back();
     to.back().filled = head.size();
     to.back().data = std::move(head);

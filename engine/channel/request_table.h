@@ -1,15 +1,14 @@
 // Requests of ours that wait for an answer: from an id to what is to be done with it.
 // Units     an id is a generation and a slot; never 0, not used again within 2^43 requests of a
 //           slot.
-// Threads   shared: any; a spin lock held for a few instructions. driven: one at a time, no lock. Of
-//           those that end one request, exactly one gets its callback, and runs it without the lock.
+// Threads   used by any thread: a spin lock held for a few instructions; by the driver: one at a
+//           time, no lock. Of those that end one request, exactly one gets its callback.
 // Memory    grows to the most that were ever in flight at once, at most `capacity`.
 // Source    engine/channel/README.md, "Requests".
 #pragma once
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -32,8 +31,9 @@ class request_table {
   explicit request_table(std::uint32_t capacity, used_by who = used_by::any_thread)
       : capacity_(capacity), driven_(who == used_by::driver) {}
 
-  // nullopt, with `request` untouched: as many as allowed are in flight, or close() was called.
-  std::optional<std::uint64_t> begin(entry& request);
+  // nullopt, with `done` untouched: as many as allowed are in flight, or close() was called.
+  std::optional<std::uint64_t> begin(on_answer&& done, clock::time_point began,
+                                     clock::time_point deadline, std::chrono::nanoseconds timeout);
   // Takes it out. nullopt: unknown, or ended by somebody else.
   std::optional<entry> end(std::uint64_t id);
   struct expired {
@@ -54,15 +54,26 @@ class request_table {
   static constexpr unsigned index_bits = 20;
   static constexpr std::uint64_t driven_bit = 1u << index_bits;  // of an id: whose table
   // Of the driver's table: no lock, which would be a locked instruction or two of each request.
-  std::unique_lock<spin_lock> guard() {
-    return driven_ ? std::unique_lock<spin_lock>() : std::unique_lock(lock_);
-  }
+  class guard {
+   public:
+    explicit guard(request_table& table) : held_(table.driven_ ? nullptr : &table.lock_) {
+      if (held_ != nullptr) held_->lock();
+    }
+    ~guard() {
+      if (held_ != nullptr) held_->unlock();
+    }
+    guard(const guard&) = delete;
+    guard& operator=(const guard&) = delete;
+
+   private:
+    spin_lock* const held_;
+  };
   struct slot {
     std::uint64_t id = 0;  // 0: free
     std::uint64_t generation = 0;
     entry request;
   };
-  entry take(std::size_t index);
+  void release(std::size_t index);
 
   const std::uint32_t capacity_;
   const bool driven_;
@@ -78,8 +89,8 @@ class request_table {
 
 // Both tables of a channel: what is asked in callbacks, which is most where there is much, stands
 // in one that only whoever drives touches.
-// Threads   begin() with driving = true, end() of an answer, end_due(), end_any(), close(): with the
-//           wheel. begin() with false, and end() of what began so: any.
+// Threads   begin() with driving = true, end() of an answer, end_due(), end_any(), close(): with
+//           the wheel. begin() with false, and end() of what began so: any.
 class request_tables {
  public:
   using entry = request_table::entry;
@@ -88,9 +99,11 @@ class request_tables {
   explicit request_tables(std::uint32_t capacity)
       : capacity_(capacity), driven_(capacity, request_table::used_by::driver), shared_(capacity) {}
 
-  std::optional<std::uint64_t> begin(entry& request, bool driving) {
+  std::optional<std::uint64_t> begin(on_answer&& done, clock::time_point began,
+                                     clock::time_point deadline, std::chrono::nanoseconds timeout,
+                                     bool driving) {
     if (count() >= capacity_) return std::nullopt;
-    return (driving ? driven_ : shared_).begin(request);
+    return (driving ? driven_ : shared_).begin(std::move(done), began, deadline, timeout);
   }
   std::optional<entry> end(std::uint64_t id) {
     return ((id & request_table::driven_bit) != 0 ? driven_ : shared_).end(id);

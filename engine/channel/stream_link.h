@@ -98,8 +98,9 @@ class stream_link final : public channel_link {
   link_sink* sink_ = nullptr;
 
   read_buffer buffer_;
-  std::optional<frame_fields> fields_;  // of the frame whose header has come
-  message large_;                       // its message, while its large body comes
+  frame_fields fields_;  // of the frame whose header has come
+  bool has_fields_ = false;
+  message large_;  // its message, while its large body comes
   fresh_body body_{};
   std::size_t body_filled_ = 0;
   bool in_body_ = false;
