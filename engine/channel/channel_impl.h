@@ -52,7 +52,10 @@ class channel_impl final : public channel,
   message_result request(message what, std::chrono::nanoseconds timeout) override;
   send_result request_async(message what, std::chrono::nanoseconds timeout,
                             on_answer done) override;
-  send_result reply(const message& asked, message answer, send_options how) override;
+  send_result reply(const message& asked, message answer, send_options how) override {
+    return answer_to(asked.request_id, answer, how);
+  }
+  send_result answer_to(std::uint64_t request_id, message& answer, send_options how) override;
   void on_cancel(unique_function<void(std::uint64_t)> handler) override;
   bool is_connected() const noexcept override {
     return phase_.load(std::memory_order_acquire) == phase::open && !made_in_.left();

@@ -330,12 +330,12 @@ send_result channel_impl::request_async(message what, std::chrono::nanoseconds t
   return {};
 }
 
-send_result channel_impl::reply(const message& asked, message answer, send_options how) {
+send_result channel_impl::answer_to(std::uint64_t request_id, message& answer, send_options how) {
   if (made_in_.left()) return not_ours();
-  if (asked.request_id == 0) {
+  if (request_id == 0) {
     return channel_error(errc::invalid_request, "a message that asked for no answer");
   }
-  answer.request_id = asked.request_id;
+  answer.request_id = request_id;
   frame_fields fields = fields_of(answer);
   fields.flags |= frame_answers;
   answered_by_us_.add(1, mine());
