@@ -108,7 +108,8 @@ send_result channel_impl::submit(const frame_fields& fields, message& what, send
   if (made_in_.left()) return not_ours();
   if (auto good = check_size(fields); !good) return channel_error(good.error());
   // Whoever waits for room goes first.
-  const bool free = sender_count_.load(std::memory_order_relaxed) == 0;
+  // acquire: pairs with the release in serve_room(); what they sent is queued.
+  const bool free = sender_count_.load(std::memory_order_acquire) == 0;
   const result<void> sent =
       free ? try_submit(fields, what) : result<void>(error{errc::full, 0, "others wait for room"});
   if (sent) return {};
@@ -173,7 +174,9 @@ void channel_impl::serve_room() {
       full = true;
       break;
     }
-    sender_count_.fetch_sub(1, std::memory_order_relaxed);
+    // Whoever hears of it, or finds nobody waiting, may send next: that has to go behind this one.
+    link_->settle();
+    sender_count_.fetch_sub(1, std::memory_order_release);
     send_result outcome;
     if (sent) {
       counters_.messages_sent.add(1, true);

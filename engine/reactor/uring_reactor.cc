@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <thread>
 #include <unordered_map>
@@ -317,7 +318,9 @@ void uring_reactor::start(socket_transfer& what) noexcept {
   io_uring_sqe* const sqe = next_sqe();
   if (sqe == nullptr) return transfer_now(what);
   constexpr int flags = MSG_DONTWAIT | MSG_NOSIGNAL;  // so it completes while it is submitted
-  if (what.message.msg_iovlen == 1) {  // the kernel has no header and no list to fetch
+  const bool one_piece =                              // a request has 32 bits for its size
+      what.message.msg_iovlen == 1 && what.message.msg_iov[0].iov_len <= INT_MAX;
+  if (one_piece) {  // the kernel has no header and no list to fetch
     const iovec& all = what.message.msg_iov[0];
     if (what.receives) {
       ::io_uring_prep_recv(sqe, what.socket, all.iov_base, all.iov_len, flags);

@@ -1,5 +1,9 @@
 #include <gtest/gtest.h>
 
+#include <cstring>
+#include <thread>
+
+#include "engine/channel/body_memory.h"
 #include "engine/channel/counters.h"
 #include "engine/channel/request_table.h"
 
@@ -73,6 +77,61 @@ TEST(request_table, knows_the_next_deadline) {
   while (table.end_due(start + 20s)) ++ended;
   EXPECT_EQ(ended, 10);
   EXPECT_EQ(table.next_deadline(), request_table::clock::time_point::max());
+}
+
+TEST(request_tables, keep_apart_who_drives_and_who_does_not) {
+  request_tables tables(3);
+  const auto start = request_table::clock::now();
+  const auto begin_here = [&](bool driving, std::chrono::seconds due) {
+    return tables.begin({}, {}, start + due, {}, driving);
+  };
+  const auto driven = begin_here(true, 2s), other = begin_here(false, 1s);
+  const auto last = begin_here(true, 3s);
+  ASSERT_TRUE(driven && other && last);
+  EXPECT_NE(*driven, *other);
+  EXPECT_FALSE(begin_here(true, 1s));  // as many as allowed, of both together
+  EXPECT_FALSE(begin_here(false, 1s));
+  EXPECT_EQ(tables.count(), 3u);
+  EXPECT_EQ(tables.next_deadline(), start + 1s);
+  EXPECT_TRUE(tables.end(*other));
+  EXPECT_FALSE(tables.end(*other));
+  const auto due = tables.end_due(start + 2s);
+  ASSERT_TRUE(due);
+  EXPECT_EQ(due->id, *driven);
+  EXPECT_FALSE(tables.end_due(start + 2s));
+  tables.close();
+  EXPECT_FALSE(begin_here(true, 1s));
+  EXPECT_FALSE(begin_here(false, 1s));
+  EXPECT_TRUE(tables.end_any());
+  EXPECT_FALSE(tables.end_any());
+}
+
+TEST(body_memory, bodies_may_be_dropped_anywhere_and_outlive_their_thread) {
+  std::vector<body> kept;
+  const auto make = [&](int count) {
+    for (int i = 0; i < count; ++i) {
+      fresh_body made = new_body(1000);
+      std::memset(made.bytes, 'a' + i % 26, 1000);
+      kept.push_back(std::move(made.content));
+    }
+  };
+  std::thread([&] { make(100); }).join();  // its pool goes with the last of them
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(kept[static_cast<std::size_t>(i)].text(),
+              std::string(1000, static_cast<char>('a' + i % 26)));
+  }
+  std::thread([&] { kept.erase(kept.begin() + 50, kept.end()); }).join();
+  kept.clear();
+  for (int round = 0; round < 10; ++round) {  // made here, dropped there, made of the same again
+    make(100);
+    std::thread([&] { kept.erase(kept.begin() + 30, kept.end()); }).join();
+    kept.clear();
+  }
+  make(10);
+  std::thread([&] {
+    make(10);
+    kept.erase(kept.begin(), kept.begin() + 10);
+  }).join();
 }
 
 }  // namespace
