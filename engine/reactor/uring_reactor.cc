@@ -22,9 +22,10 @@ namespace {
 using clock = std::chrono::steady_clock;
 using std::chrono::nanoseconds;
 
-constexpr unsigned ring_entries = 64;   // a full ring submits early, so this is no limit
-constexpr std::size_t send_slots = 32;  // messages held back at once, 16 bytes each
-constexpr int submit_tries = 4;         // against a kernel short of memory or room
+constexpr unsigned ring_entries = 64;    // a full ring submits early, so this is no limit
+constexpr unsigned transfers_held = 24;  // more begin at once: their readers need not wait for all
+constexpr std::size_t send_slots = 32;   // messages held back at once, 16 bytes each
+constexpr int submit_tries = 4;          // against a kernel short of memory or room
 constexpr auto longest_wait = std::chrono::hours(1);  // what "no limit" means to the kernel
 
 // A request's user_data: what it is (2 bits), the generation of its watch (30), its index (32). Of
@@ -333,7 +334,7 @@ void uring_reactor::start(socket_transfer& what) noexcept {
     ::io_uring_prep_sendmsg(sqe, what.socket, &what.message, flags);
   }
   ::io_uring_sqe_set_data(sqe, &what);
-  ++held_sends_;
+  if (++held_sends_ >= transfers_held && !what.receives) submit();
 }
 
 // Room for one more request; nullptr only if the kernel keeps refusing those before it.
