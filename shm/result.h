@@ -20,8 +20,10 @@ class [[nodiscard]] result {
   using value_type = T;
   using error_type = E;
 
-  result(T value) : value_(std::move(value)), has_value_(true) {}  // implicit: `return v;`
-  result(E why) : error_(std::move(why)), has_value_(false) {}     // implicit: `return e;`
+  // Implicit: `return v;`. Two, since by value a large one would move twice.
+  result(const T& value) : value_(value), has_value_(true) {}
+  result(T&& value) : value_(std::move(value)), has_value_(true) {}
+  result(E why) : error_(std::move(why)), has_value_(false) {}  // implicit: `return e;`
   result(const result& other) : has_value_(other.has_value_) { construct(other); }
   result(result&& other) noexcept : has_value_(other.has_value_) { construct(std::move(other)); }
   result& operator=(const result& other) {

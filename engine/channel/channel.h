@@ -95,9 +95,7 @@ class channel {
   // Answers what receive() or the handler gave. invalid_request: it asked for no answer.
   virtual send_result reply(const message& asked, message answer, send_options how = {}) = 0;
   send_result reply(std::uint64_t request_id, message answer, send_options how = {}) {
-    message asked;
-    asked.request_id = request_id;
-    return reply(asked, std::move(answer), how);
+    return answer_to(request_id, answer, how);
   }
   // Runs when the peer gives a request up that we may be working on.
   virtual void on_cancel(unique_function<void(std::uint64_t request_id)> handler) = 0;
@@ -120,6 +118,12 @@ class channel {
 
  protected:
   channel() = default;
+  // As reply(), for which it stands where only the id is known; moves from `answer`.
+  virtual send_result answer_to(std::uint64_t request_id, message& answer, send_options how) {
+    message asked;
+    asked.request_id = request_id;
+    return reply(asked, std::move(answer), how);
+  }
 };
 
 }  // namespace ferry

@@ -166,6 +166,7 @@ std::size_t channel_impl::turn() {
   }
   if (!at(phase::over) && turn_now_ >= next_due()) done += tick(turn_now_);
   in_turn_ = false;
+  link_->settle();
   return done;
 }
 
@@ -222,11 +223,12 @@ std::size_t channel_impl::tick(clock::time_point now) {
     }
     if (now >= std::max(heard_, pinged_) + options_.heartbeat) {
       pinged_ = now;
-      counters_.add(counters_.heartbeats_sent);
+      counters_.heartbeats_sent.add();
       say(frame_kind::ping, message());
       link_->write_now();
     }
   }
+  link_->settle();
   return done;
 }
 
@@ -236,7 +238,7 @@ std::size_t channel_impl::expire(clock::time_point now) {
     auto due = requests_.end_due(now);
     if (!due) break;
     ++count;
-    counters_.add(counters_.timeout_errors);
+    counters_.timeout_errors.add(1, true);
     give_up(due->id);
     const auto ms = due->request.timeout / 1ms;
     due->request.done(channel_error(errc::timeout, fmt::format("no answer within {} ms", ms),
@@ -260,8 +262,8 @@ void channel_impl::take(const frame_fields& fields, message&& what) {
   if (at(phase::greeting)) return take_greeting(fields, std::move(what));
   if (at(phase::over) || opened_at_ == clock::time_point()) return;
   if (!fields.is_message()) return take_control(fields, std::move(what));
-  counters_.add(counters_.messages_received);
-  counters_.add(counters_.bytes_received, wire_bytes(fields));
+  counters_.messages_received.add();
+  counters_.bytes_received.add(wire_bytes(fields));
   if ((fields.flags & frame_answers) != 0) return take_answer(fields, std::move(what));
   if (at(phase::closing)) return;
   if (what.kind == message_kind::health_check && (fields.flags & frame_asks) != 0) {
@@ -279,7 +281,7 @@ void channel_impl::take_control(const frame_fields& fields, message&& what) {
       return;
     case frame_kind::refusal: close_reason_ = read_refusal(fields, what); return;
     case frame_kind::cancel: {
-      counters_.add(counters_.cancels_received);
+      counters_.cancels_received.add();
       asked_of_us_.end(fields.request_id);
       {
         const std::lock_guard guard(state_mutex_);
@@ -299,7 +301,7 @@ void channel_impl::take_control(const frame_fields& fields, message&& what) {
 
 void channel_impl::take_answer(const frame_fields& fields, message&& what) {
   auto request = requests_.end(fields.request_id);
-  if (!request) return counters_.add(counters_.late_answers);
+  if (!request) return counters_.late_answers.add();
   counters_.answered(turn_now_ - request->began);
   request->done(message_result(std::move(what)));
 }
@@ -337,8 +339,8 @@ void channel_impl::answer_health(const frame_fields& fields) {
   reply_fields.flags |= frame_answers;
   const auto bytes = wire_bytes(reply_fields);
   if (!link_->send(reply_fields, answer, true)) return;  // full: whoever asked hears nothing
-  counters_.add(counters_.messages_sent);
-  counters_.add(counters_.bytes_sent, bytes);
+  counters_.messages_sent.add(1, true);
+  counters_.bytes_sent.add(bytes, true);
 }
 
 health_report channel_impl::own_health() {
@@ -353,6 +355,7 @@ health_report channel_impl::own_health() {
 void channel_impl::say(frame_kind kind, message what) {
   const frame_fields fields = control_fields(kind, what);
   (void)link_->send(fields, what, true);  // full: the peer does not read; it loses no message by it
+  if (!in_turn_) link_->settle();
 }
 
 // --- the end ------------------------------------------------------------------------------------
@@ -384,7 +387,7 @@ void channel_impl::close() {
 void channel_impl::finish(channel_error why) {
   if (at(phase::over)) return;
   phase_.store(phase::over, std::memory_order_release);
-  if (why.code != errc::closed) counters_.add(counters_.connection_errors);
+  if (why.code != errc::closed) counters_.connection_errors.add();
   std::deque<message_waiter> receivers;
   std::deque<room_waiter> senders;
   {

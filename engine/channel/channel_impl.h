@@ -53,7 +53,10 @@ class channel_impl final : public channel,
   message_result request(message what, std::chrono::nanoseconds timeout) override;
   send_result request_async(message what, std::chrono::nanoseconds timeout,
                             on_answer done) override;
-  send_result reply(const message& asked, message answer, send_options how) override;
+  send_result reply(const message& asked, message answer, send_options how) override {
+    return answer_to(asked.request_id, answer, how);
+  }
+  send_result answer_to(std::uint64_t request_id, message& answer, send_options how) override;
   void on_cancel(unique_function<void(std::uint64_t)> handler) override;
   bool is_connected() const noexcept override {
     return phase_.load(std::memory_order_acquire) == phase::open && !made_in_.left();
@@ -121,7 +124,7 @@ class channel_impl final : public channel,
   void owe(frame_kind kind, std::uint64_t request_id);
   void give_up(std::uint64_t id);
   result<std::uint64_t, channel_error> start(message& what, std::chrono::nanoseconds timeout,
-                                             on_answer done, bool wait);
+                                             on_answer&& done, bool wait);
   // Drives, or follows whoever does, until `me` has arrived (true) or the deadline passes.
   bool drive(follower& me, clock::time_point deadline);
 
@@ -166,7 +169,7 @@ class channel_impl final : public channel,
   std::optional<channel_error> close_reason_;  // while closing: what finish() will say
   clock::time_point opened_at_{};
 
-  request_table requests_;
+  request_tables requests_;
   channel_counters counters_;
 
   mutable std::mutex state_mutex_;

@@ -96,14 +96,11 @@ result<void> channel_impl::check_size(const frame_fields& fields) const {
 result<void> channel_impl::try_submit(const frame_fields& fields, message& what) {
   if (!is_connected()) return error{errc::closed, 0, "the channel is not open"};
   if (auto sent = link_->send(fields, what, false); !sent) return sent;
-  counters_.add(counters_.messages_sent);
-  counters_.add(counters_.bytes_sent, sizeof(frame_header) + fields.head_size + fields.data_size);
+  const bool driving = mine();
+  counters_.messages_sent.add(1, driving);
+  counters_.bytes_sent.add(sizeof(frame_header) + fields.head_size + fields.data_size, driving);
   // At the end of our own turn everything leaves together; anywhere else nobody might come by.
-  if (!mine()) {
-    link_->write_now();
-  } else if (!in_turn_) {
-    link_->write_now();
-  }
+  if (!driving || !in_turn_) link_->write_now();
   return {};
 }
 
@@ -111,8 +108,10 @@ send_result channel_impl::submit(const frame_fields& fields, message& what, send
   if (made_in_.left()) return not_ours();
   if (auto good = check_size(fields); !good) return channel_error(good.error());
   // Whoever waits for room goes first.
-  result<void> sent = error{errc::full, 0, "others wait for room"};
-  if (sender_count_.load(std::memory_order_relaxed) == 0) sent = try_submit(fields, what);
+  // acquire: pairs with the release in serve_room(); what they sent is queued.
+  const bool free = sender_count_.load(std::memory_order_acquire) == 0;
+  const result<void> sent =
+      free ? try_submit(fields, what) : result<void>(error{errc::full, 0, "others wait for room"});
   if (sent) return {};
   if (sent.error().code != errc::full || !how.wait || mine()) return refusal(sent.error());
   follower me;
@@ -175,12 +174,14 @@ void channel_impl::serve_room() {
       full = true;
       break;
     }
-    sender_count_.fetch_sub(1, std::memory_order_relaxed);
+    // Whoever hears of it, or finds nobody waiting, may send next: that has to go behind this one.
+    link_->settle();
+    sender_count_.fetch_sub(1, std::memory_order_release);
     send_result outcome;
     if (sent) {
-      counters_.add(counters_.messages_sent);
-      counters_.add(counters_.bytes_sent,
-                    sizeof(frame_header) + first.fields.head_size + first.fields.data_size);
+      counters_.messages_sent.add(1, true);
+      counters_.bytes_sent.add(
+          sizeof(frame_header) + first.fields.head_size + first.fields.data_size, true);
     } else {
       outcome = refusal(sent.error());
     }
@@ -216,7 +217,7 @@ void channel_impl::owe(frame_kind kind, std::uint64_t request_id) {
 
 // Tells the peer that nobody waits for its answer.
 void channel_impl::give_up(std::uint64_t id) {
-  counters_.add(counters_.cancels_sent);
+  counters_.cancels_sent.add(1, mine());
   message nothing;
   nothing.request_id = id;
   if (!link_->send(control_fields(frame_kind::cancel, nothing), nothing, true)) {
@@ -263,12 +264,11 @@ result<payload, channel_error> channel_impl::borrow(std::uint64_t size_bytes) {
 
 result<std::uint64_t, channel_error> channel_impl::start(message& what,
                                                          std::chrono::nanoseconds timeout,
-                                                         on_answer done, bool wait) {
+                                                         on_answer&& done, bool wait) {
   if (made_in_.left()) return not_ours();
   const auto began = now();
-  request_table::entry request{std::move(done), began, after(began, timeout), timeout};
-  const auto deadline = request.deadline;
-  const auto id = requests_.begin(request);
+  const auto deadline = after(began, timeout);
+  const auto id = requests_.begin(std::move(done), began, deadline, timeout, mine());
   if (!id) {
     if (!is_connected()) return over_error();
     return channel_error(errc::full, fmt::format("{} requests are in flight, as many as allowed",
@@ -314,7 +314,7 @@ message_result channel_impl::request(message what, std::chrono::nanoseconds time
   if (!id) return id.error();
   if (!drive(me, deadline)) {
     if (requests_.end(*id)) {
-      counters_.add(counters_.timeout_errors);
+      counters_.timeout_errors.add(1, mine());
       give_up(*id);
       auto why = timed_out("no answer", timeout);
       why.maybe_executed = true;
@@ -333,16 +333,16 @@ send_result channel_impl::request_async(message what, std::chrono::nanoseconds t
   return {};
 }
 
-send_result channel_impl::reply(const message& asked, message answer, send_options how) {
+send_result channel_impl::answer_to(std::uint64_t request_id, message& answer, send_options how) {
   if (made_in_.left()) return not_ours();
-  if (asked.request_id == 0) {
+  if (request_id == 0) {
     return channel_error(errc::invalid_request, "a message that asked for no answer");
   }
-  answer.request_id = asked.request_id;
+  answer.request_id = request_id;
   frame_fields fields = fields_of(answer);
   fields.flags |= frame_answers;
   // Before it is sent: who has the answer and asks how we are finds it done.
-  const bool counted = asked_of_us_.end(asked.request_id);
+  const bool counted = asked_of_us_.end(request_id);
   const bool queues = how.wait && mine();
   auto sent = submit(fields, answer, queues ? send_options{false, {}} : how);
   if (queues && !sent && sent.error().code == errc::full) {
@@ -353,7 +353,7 @@ send_result channel_impl::reply(const message& asked, message answer, send_optio
     sender_count_.fetch_add(1, std::memory_order_relaxed);
     return {};
   }
-  if (!sent && counted) asked_of_us_.put_back(asked.request_id);
+  if (!sent && counted) asked_of_us_.put_back(request_id);
   return sent;
 }
 

@@ -7,66 +7,116 @@
 
 namespace ferry {
 
-// Room behind what is queued, all in one piece. At most chunk_bytes.
-std::span<std::byte> frame_outbox::append(std::size_t size_bytes) {
-  if (pieces_.empty() || !pieces_.back().chunk ||
-      chunk_bytes - pieces_.back().filled < size_bytes) {
-    pieces_.emplace_back();
-    if (spares_.empty()) {
-      pieces_.back().chunk = std::make_unique_for_overwrite<std::byte[]>(chunk_bytes);
+namespace {
+
+std::uint64_t size_of(const frame_fields& fields) noexcept {
+  return sizeof(frame_header) + fields.head_size + fields.data_size;
+}
+
+}  // namespace
+
+// Room behind the last piece, all in one. At most chunk_bytes.
+template <class Pieces>
+std::span<std::byte> frame_outbox::append(Pieces& to, chunk_list& spares, std::size_t size_bytes) {
+  if (to.empty() || !to.back().chunk || chunk_bytes - to.back().filled < size_bytes) {
+    to.emplace_back();
+    if (spares.empty()) {
+      to.back().chunk = std::make_unique_for_overwrite<std::byte[]>(chunk_bytes);
     } else {
-      pieces_.back().chunk = std::move(spares_.back());
-      spares_.pop_back();
+      to.back().chunk = std::move(spares.back());
+      spares.pop_back();
     }
   }
-  piece& last = pieces_.back();
+  piece& last = to.back();
   const std::span<std::byte> room(last.chunk.get() + last.filled, size_bytes);
   last.filled += size_bytes;
   return room;
 }
 
-result<void> frame_outbox::push(const frame_fields& fields, message& what, bool urgent) {
-  const frame_header header = header_of(fields);
-  const std::uint64_t size = sizeof header + fields.head_size + fields.data_size;
-  const std::lock_guard guard(mutex_);
-  if (closed_) return error{errc::closed, 0, "the link is over"};
-  const std::uint64_t before = queued_.load(std::memory_order_relaxed);
-  if (before != 0 && before + size > limit_ + (urgent ? urgent_bytes : 0)) {
-    refused_ = true;
-    return error{errc::full, 0, "the send queue is full", size, limit_};
-  }
+template <class Pieces>
+void frame_outbox::append_frame(Pieces& to, chunk_list& spares, const frame_fields& fields,
+                                message& what) {
   const bool copied = fields.data_size <= copied_bytes;
-  const std::size_t small = sizeof header + (copied ? fields.data_size : 0);
+  const std::size_t small = sizeof(frame_header) + (copied ? fields.data_size : 0);
   if (fields.head_size + small <= chunk_bytes) {
-    const auto into = append(fields.head_size + small);
-    std::memcpy(into.data(), &header, sizeof header);
-    write_head(what, into.subspan(sizeof header, fields.head_size));
+    const auto into = append(to, spares, fields.head_size + small);
+    write_header(fields, into.data());
+    if (fields.head_size != 0)
+      write_head(what, into.subspan(sizeof(frame_header), fields.head_size));
     if (copied && fields.data_size != 0) {
-      std::memcpy(into.data() + sizeof header + fields.head_size, what.data.data(),
+      std::memcpy(into.data() + sizeof(frame_header) + fields.head_size, what.data.data(),
                   fields.data_size);
     }
   } else {
     // A head as large as that is rare: a piece of its own.
-    payload head = payload::allocate(sizeof header + fields.head_size);
-    std::memcpy(head.writable().data(), &header, sizeof header);
-    write_head(what, head.writable().subspan(sizeof header));
-    pieces_.emplace_back();
-    pieces_.back().filled = head.size();
-    pieces_.back().data = std::move(head);
+    payload head = payload::allocate(sizeof(frame_header) + fields.head_size);
+    write_header(fields, head.writable().data());
+    write_head(what, head.writable().subspan(sizeof(frame_header)));
+    to.emplace_back();
+    to.back().filled = head.size();
+    to.back().data = std::move(head);
     if (copied && fields.data_size != 0) {
-      const auto into = append(fields.data_size);
+      const auto into = append(to, spares, fields.data_size);
       std::memcpy(into.data(), what.data.data(), fields.data_size);
     }
   }
   if (!copied) {
-    pieces_.emplace_back();
-    pieces_.back().filled = fields.data_size;
-    pieces_.back().data = std::move(what.data);
+    to.emplace_back();
+    to.back().filled = fields.data_size;
+    to.back().data = std::move(what.data);
   }
   what.data = {};
-  queued_.store(before + size, std::memory_order_relaxed);
-  if (before + size > peak()) peak_.store(before + size, std::memory_order_relaxed);
+}
+
+bool frame_outbox::refuses(std::uint64_t size, bool urgent) const noexcept {
+  const std::uint64_t before = queued();
+  return before != 0 && before + size > limit_ + (urgent ? urgent_bytes : 0);
+}
+
+// With the mutex.
+error frame_outbox::refuse(std::uint64_t size) {
+  refused_ = true;
+  return {errc::full, 0, "the send queue is full", size, limit_};
+}
+
+result<void> frame_outbox::push(const frame_fields& fields, message& what, bool urgent) {
+  const std::uint64_t size = size_of(fields);
+  const std::lock_guard guard(mutex_);
+  if (closed_) return error{errc::closed, 0, "the link is over"};
+  if (refuses(size, urgent)) return refuse(size);
+  append_frame(pieces_, spares_, fields, what);
+  queued_.fetch_add(size, std::memory_order_relaxed);
+  if (queued() > peak()) peak_.store(queued(), std::memory_order_relaxed);
   return {};
+}
+
+result<void> frame_outbox::stage(const frame_fields& fields, message& what, bool urgent) {
+  const std::uint64_t size = size_of(fields);
+  if (closed_) return error{errc::closed, 0, "the link is over"};
+  if (refuses(size, urgent)) {
+    settle();  // so that all that has to leave first does
+    const std::lock_guard guard(mutex_);
+    if (refuses(size, urgent)) return refuse(size);
+  }
+  append_frame(staged_, staging_spares_, fields, what);
+  staged_bytes_.store(staged() + size, std::memory_order_relaxed);
+  return {};
+}
+
+void frame_outbox::settle() noexcept {
+  const std::uint64_t size = staged();
+  if (size == 0) return;
+  const std::lock_guard guard(mutex_);
+  for (piece& each : staged_) {
+    pieces_.push_back(std::move(each));
+    if (staging_spares_.size() >= spare_chunks || spares_.empty()) continue;
+    staging_spares_.push_back(std::move(spares_.back()));  // as many as were just used
+    spares_.pop_back();
+  }
+  staged_.clear();
+  queued_.fetch_add(size, std::memory_order_relaxed);
+  staged_bytes_.store(0, std::memory_order_relaxed);
+  if (queued() > peak()) peak_.store(queued(), std::memory_order_relaxed);
 }
 
 std::size_t frame_outbox::begin_write(std::span<iovec> out) {
@@ -110,12 +160,14 @@ void frame_outbox::room() {
 
 bool frame_outbox::has_spares() noexcept {
   const std::lock_guard guard(mutex_);
-  return !spares_.empty();
+  return !spares_.empty() || !staging_spares_.empty();
 }
 
 void frame_outbox::trim() noexcept {
   const std::lock_guard guard(mutex_);
-  if (pieces_.empty()) spares_.clear();
+  if (!pieces_.empty() || !staged_.empty()) return;
+  spares_.clear();
+  staging_spares_.clear();
 }
 
 void frame_outbox::close() noexcept {
@@ -128,7 +180,10 @@ void frame_outbox::close() noexcept {
   }
   pieces_.clear();
   spares_.clear();
+  staged_.clear();
+  staging_spares_.clear();
   queued_.store(0, std::memory_order_relaxed);
+  staged_bytes_.store(0, std::memory_order_relaxed);
 }
 
 }  // namespace ferry

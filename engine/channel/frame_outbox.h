@@ -2,7 +2,8 @@
 // small bodies lie one behind the other in chunks, large bodies stay where they are.
 // Units     bytes.
 // Threads   any; a mutex held for a copy of at most copied_bytes. One writer at a time: whoever got
-//           pieces from begin_write() owes an end_write().
+//           pieces from begin_write() owes an end_write(). stage() and settle(): one thread at a
+//           time, without the mutex; close() and trim() not meanwhile.
 // Memory    at most `limit` and one message; none while nothing is queued and after trim().
 // Errors    of push: full, closed.
 // Source    engine/channel/README.md, "Byte streams".
@@ -33,9 +34,15 @@ class frame_outbox {
 
   // Moves the data out of `what`.
   result<void> push(const frame_fields& fields, message& what, bool urgent);
-  bool has_room() noexcept { return queued() < limit_; }
+  // The same of the thread that drives: kept apart, so that many frames cost one lock, until
+  // settle() puts them behind what is queued.
+  result<void> stage(const frame_fields& fields, message& what, bool urgent);
+  void settle() noexcept;
+  std::uint64_t staged() const noexcept { return staged_bytes_.load(std::memory_order_relaxed); }
   bool any() const noexcept { return queued() != 0; }
-  std::uint64_t queued() const noexcept { return queued_.load(std::memory_order_relaxed); }
+  std::uint64_t queued() const noexcept {
+    return queued_.load(std::memory_order_relaxed) + staged();
+  }
   std::uint64_t peak() const noexcept { return peak_.load(std::memory_order_relaxed); }
 
   // The first pieces, to be written by the caller alone; 0: nothing there, or somebody else writes,
@@ -62,17 +69,29 @@ class frame_outbox {
     std::size_t written = 0;
     const std::byte* bytes() const noexcept { return chunk ? chunk.get() : data.data(); }
   };
-  std::span<std::byte> append(std::size_t size_bytes);
+  using chunk_list = std::vector<std::unique_ptr<std::byte[]>>;
+  template <class Pieces>
+  static void append_frame(Pieces& to, chunk_list& spares, const frame_fields& fields,
+                           message& what);
+  template <class Pieces>
+  static std::span<std::byte> append(Pieces& to, chunk_list& spares, std::size_t size_bytes);
+  bool refuses(std::uint64_t size, bool urgent) const noexcept;
+  error refuse(std::uint64_t size);
 
   const std::uint64_t limit_;
   std::mutex mutex_;
   std::deque<piece> pieces_;
-  std::vector<std::unique_ptr<std::byte[]>> spares_;  // chunks that were emptied
-  std::size_t in_flight_ = 0;                         // bytes between begin_write() and end_write()
+  chunk_list spares_;          // chunks that were emptied
+  std::size_t in_flight_ = 0;  // bytes between begin_write() and end_write()
   bool closed_ = false;
   bool refused_ = false;  // a push() failed since room was last made
   std::atomic<bool> full_{false};
   std::atomic<std::uint64_t> queued_{0}, peak_{0};
+
+  // Of whoever stages.
+  std::vector<piece> staged_;
+  chunk_list staging_spares_;
+  std::atomic<std::uint64_t> staged_bytes_{0};  // read by others
 };
 
 }  // namespace ferry

@@ -62,6 +62,9 @@ class channel_link {
   // Hands at most `limit` frames to the sink. How many.
   virtual std::size_t read(std::size_t limit) = 0;
   virtual void write() noexcept {}  // what is queued leaves by the end of the loop's turn
+  // Owed before the wheel is left, if anything was sent since write() or write_now(): only then is
+  // what was sent with the wheel queued before what other threads send.
+  virtual void settle() noexcept {}
   virtual bool has_input() noexcept = 0;
   virtual void arm() {}
   virtual void disarm() noexcept {}

@@ -5,6 +5,7 @@
 // Source    engine/channel/README.md, "Bodies".
 #pragma once
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <variant>
@@ -25,10 +26,8 @@ class payload {
         offset_(std::exchange(other.offset_, 0)),
         size_(std::exchange(other.size_, 0)) {}
   payload& operator=(payload&& other) noexcept {
-    held_ = std::move(other.held_);
-    writable_ = std::exchange(other.writable_, nullptr);
-    offset_ = std::exchange(other.offset_, 0);
-    size_ = std::exchange(other.size_, 0);
+    // As new: an assignment would first look at all that either may hold.
+    if (this != &other) std::construct_at((std::destroy_at(this), this), std::move(other));
     return *this;
   }
 

@@ -13,7 +13,7 @@ class read_buffer {
  public:
   static constexpr std::size_t full_bytes = 160 << 10;
   static constexpr std::size_t small_bytes = 4 << 10;  // what an idle stream may keep
-  static constexpr int at_once = 16;                   // of one thread, beyond what is needed
+  static constexpr int at_once = 64;                   // of one thread, beyond what is needed
 
   read_buffer() = default;
   read_buffer(const read_buffer&) = delete;

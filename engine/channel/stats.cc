@@ -45,33 +45,29 @@ std::uint64_t latency_histogram::percentile_us(double fraction) const noexcept {
 
 void channel_counters::answered(std::chrono::nanoseconds took) {
   const auto ns = static_cast<std::uint64_t>(std::max<std::int64_t>(took.count(), 0));
-  auto* cells = cells_.load(std::memory_order_acquire);
+  table* cells = cells_.load(std::memory_order_relaxed);
   if (cells == nullptr) {
-    // Only a channel that gets answers pays for the table. release: pairs with the loads.
-    auto fresh = std::make_unique<table>();
-    if (cells_.compare_exchange_strong(cells, fresh.get(), std::memory_order_acq_rel)) {
-      cells = fresh.release();
-    }
+    // Only a channel that gets answers pays for the table. release: pairs with copy_to().
+    cells = new table();
+    cells_.store(cells, std::memory_order_release);
   }
-  (*cells)[latency_histogram::bucket_of(ns / 1000)].fetch_add(1, std::memory_order_relaxed);
-  latency_sum_ns.fetch_add(ns, std::memory_order_relaxed);
+  auto& cell = (*cells)[latency_histogram::bucket_of(ns / 1000)];
+  cell.store(cell.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  latency_sum_ns.add(ns);
 }
 
 void channel_counters::copy_to(channel_stats& into) const {
-  const auto get = [](const std::atomic<std::uint64_t>& from) {
-    return from.load(std::memory_order_relaxed);
-  };
-  into.messages_sent = get(messages_sent);
-  into.messages_received = get(messages_received);
-  into.bytes_sent = get(bytes_sent);
-  into.bytes_received = get(bytes_received);
-  into.connection_errors = static_cast<std::uint32_t>(get(connection_errors));
-  into.timeout_errors = static_cast<std::uint32_t>(get(timeout_errors));
-  into.late_answers = get(late_answers);
-  into.cancels_sent = get(cancels_sent);
-  into.cancels_received = get(cancels_received);
-  into.heartbeats_sent = get(heartbeats_sent);
-  into.latency.sum_ns_ = get(latency_sum_ns);
+  into.messages_sent = messages_sent.get();
+  into.messages_received = messages_received.get();
+  into.bytes_sent = bytes_sent.get();
+  into.bytes_received = bytes_received.get();
+  into.connection_errors = static_cast<std::uint32_t>(connection_errors.get());
+  into.timeout_errors = static_cast<std::uint32_t>(timeout_errors.get());
+  into.late_answers = late_answers.get();
+  into.cancels_sent = cancels_sent.get();
+  into.cancels_received = cancels_received.get();
+  into.heartbeats_sent = heartbeats_sent.get();
+  into.latency.sum_ns_ = latency_sum_ns.get();
   if (const table* const cells = cells_.load(std::memory_order_acquire)) {
     for (std::size_t i = 0; i < cells->size(); ++i) {
       into.latency.counts_[i] = (*cells)[i].load(std::memory_order_relaxed);

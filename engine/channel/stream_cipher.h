@@ -19,7 +19,11 @@ class stream_cipher {
 
   // The handshake is done: plain bytes can pass.
   virtual bool open() const noexcept = 0;
-  // Begins or goes on with the handshake; what it has to say is in sealed().
+  // The stream is connected: begins the handshake. flush() writes to `socket` from here to detach().
+  virtual result<void, channel_error> begin(int socket) = 0;
+  // Whoever flushes at this moment has done so when it returns; who comes later writes nothing.
+  virtual void detach() noexcept = 0;
+  // Goes on with the handshake; what it has to say waits for flush().
   virtual result<void, channel_error> advance() = 0;
   // Bytes from the socket.
   virtual void feed(std::span<const std::byte> sealed) = 0;
@@ -27,7 +31,7 @@ class stream_cipher {
   virtual result<std::size_t, channel_error> read(std::span<std::byte> into) = 0;
   virtual result<void, channel_error> seal(std::span<const iovec> plain) = 0;
   // Writes what is sealed to the socket. True: all of it; else the socket is full or broken.
-  virtual bool flush(int socket) noexcept = 0;
+  virtual bool flush() noexcept = 0;
   virtual bool pending() noexcept = 0;  // sealed bytes wait for flush()
 };
 

@@ -6,6 +6,7 @@
 
 #include <cstring>
 
+#include "engine/reactor/poll_set.h"
 #include "shm/coarse_clock.h"
 
 namespace ferry {
@@ -84,7 +85,7 @@ result<void> stream_link::join(loop_core& loop, loop_source& source, link_sink& 
   sink_ = &sink;
   set_interest();
   if (cipher_ && !connecting_) {
-    if (auto began = cipher_->advance(); !began) failure_ = began.error();
+    if (auto began = cipher_->begin(socket_.get()); !began) failure_ = began.error();
   }
   return {};
 }
@@ -100,6 +101,7 @@ void stream_link::leave() noexcept {
     loop_->io().flush();  // no transfer is held back any more: both have completed
   }
   outbox_.close();
+  if (cipher_) cipher_->detach();  // another thread may be flushing it
   // Closing a TCP socket with bytes unread throws away what the peer has not got yet.
   ::shutdown(socket_.get(), SHUT_WR);
   std::array<std::byte, 4096> unread;
@@ -155,7 +157,7 @@ void stream_link::finish_connect() {
   connecting_.reset();
   set_interest();
   if (cipher_) {
-    if (auto began = cipher_->advance(); !began) failure_ = began.error();
+    if (auto began = cipher_->begin(socket_.get()); !began) failure_ = began.error();
   }
 }
 
@@ -237,17 +239,31 @@ void stream_link::wrote(std::int64_t outcome, frame_outbox::after_write after) n
   if (outcome < 0 || outbox_.full()) sink_->wake();  // it asks for room, or ends the channel
 }
 
+result<void> stream_link::send(const frame_fields& fields, message& what, bool urgent) {
+  if (!driving()) return outbox_.push(fields, what, urgent);
+  if (auto staged = outbox_.stage(fields, what, urgent); !staged) return staged;
+  // The peer works on the first of many while we make the others.
+  if (outbox_.staged() >= written_early && !connecting()) write_now();
+  return {};
+}
+
 void stream_link::write_now() noexcept {
+  if (driving()) outbox_.settle();
   if (cipher_) return write_sealed();
   for (;;) {
+    struct write_at_once : socket_transfer {
+      std::int64_t outcome = 0;
+    } transfer;
     std::array<iovec, 64> pieces;
-    msghdr what{};
-    what.msg_iov = pieces.data();
-    what.msg_iovlen = outbox_.begin_write(pieces);
-    if (what.msg_iovlen == 0) return;
-    ssize_t outcome = ::sendmsg(socket_.get(), &what, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (outcome < 0) outcome = -errno;
-    if (outcome == -EINTR) outcome = 0;
+    transfer.socket = socket_.get();
+    transfer.message.msg_iov = pieces.data();
+    transfer.message.msg_iovlen = outbox_.begin_write(pieces);
+    if (transfer.message.msg_iovlen == 0) return;
+    transfer.completed = [](socket_transfer& self, std::int64_t how) noexcept {
+      static_cast<write_at_once&>(self).outcome = how;
+    };
+    transfer_now(transfer);
+    const std::int64_t outcome = transfer.outcome;
     const auto after = outbox_.end_write(outcome);
     wrote(outcome, after);
     if (!after.more) return;
@@ -255,6 +271,7 @@ void stream_link::write_now() noexcept {
 }
 
 void stream_link::write() noexcept {
+  outbox_.settle();
   if (connecting_ || !socket_) return;
   if (cipher_) write_sealed();
   if (outbox_.full() || (cipher_ && cipher_->pending())) {
@@ -272,7 +289,7 @@ bool stream_link::flushed() noexcept { return !outbox_.any() && !(cipher_ && cip
 
 void stream_link::write_sealed() noexcept {
   for (;;) {
-    if (!cipher_->flush(socket_.get())) return asked_for_room_ ? void() : sink_->wake();
+    if (!cipher_->flush()) return asked_for_room_ ? void() : sink_->wake();
     if (!cipher_->open()) return;
     std::array<iovec, 16> pieces;
     const std::size_t count = outbox_.begin_write(pieces);
@@ -320,45 +337,44 @@ std::size_t stream_link::read(std::size_t limit) {
 
 stream_link::step stream_link::next_frame() {
   if (in_body_) {
-    if (body_filled_ < fields_->data_size) return step::needs_more;
+    if (body_filled_ < fields_.data_size) return step::needs_more;
     in_body_ = false;
     large_.data = std::move(body_.content);
-    const frame_fields fields = *fields_;
-    fields_.reset();
-    sink_->take(fields, std::move(large_));
+    has_fields_ = false;
+    sink_->take(fields_, std::move(large_));
     return step::frame;
   }
   auto bytes = buffer_.bytes();
-  if (!fields_) {
+  if (!has_fields_) {
     if (bytes.size() < sizeof(frame_header)) return step::needs_more;
-    const auto fields = read_header(bytes.first(sizeof(frame_header)), max_bytes_);
-    if (!fields) {
-      const errc code = fields.error().code;
+    const auto good = read_header(bytes.first(sizeof(frame_header)), max_bytes_, fields_);
+    if (!good) {
+      const errc code = good.error().code;
       fail(code == errc::frame_too_large || code == errc::version_mismatch ? code : errc::corrupt,
-           fields.error().message());
+           good.error().message());
       return step::broken;
     }
-    fields_ = *fields;
+    has_fields_ = true;
   }
-  const bool large = fields_->data_size > read_with_others;
-  const std::size_t front = sizeof(frame_header) + fields_->head_size;
-  if (bytes.size() < front + (large ? 0 : fields_->data_size)) return step::needs_more;
+  const bool large = fields_.data_size > read_with_others;
+  const std::size_t front = sizeof(frame_header) + fields_.head_size;
+  if (bytes.size() < front + (large ? 0 : fields_.data_size)) return step::needs_more;
   message what;
-  const auto head = bytes.subspan(sizeof(frame_header), fields_->head_size);
-  if (auto good = read_message(*fields_, head, what); !good) {
+  const auto head = bytes.subspan(sizeof(frame_header), fields_.head_size);
+  if (auto good = read_message(fields_, head, what); !good) {
     fail(errc::corrupt, good.error().message());
     return step::broken;
   }
   if (large) {
-    body_ = new_body(fields_->data_size);
-    body_filled_ = std::min<std::size_t>(bytes.size() - front, fields_->data_size);
+    body_ = new_body(fields_.data_size);
+    body_filled_ = std::min<std::size_t>(bytes.size() - front, fields_.data_size);
     std::memcpy(body_.bytes, bytes.data() + front, body_filled_);
     buffer_.drop(front + body_filled_);
     large_ = std::move(what);
     in_body_ = true;
     return next_frame();
   }
-  const auto data = bytes.subspan(front, fields_->data_size);
+  const auto data = bytes.subspan(front, fields_.data_size);
   if (data.size() <= body::tiny_bytes) {
     what.data = payload(body::tiny(data));
   } else {
@@ -367,17 +383,16 @@ stream_link::step stream_link::next_frame() {
     what.data = std::move(copy.content);
   }
   buffer_.drop(front + data.size());
-  const frame_fields fields = *fields_;
-  fields_.reset();
-  sink_->take(fields, std::move(what));
+  has_fields_ = false;
+  sink_->take(fields_, std::move(what));
   return step::frame;
 }
 
 // Where the next bytes go: into the body that comes, then into the buffer.
 std::size_t stream_link::prepare(std::span<iovec> into, bool only_spare) {
   std::size_t count = 0;
-  if (in_body_ && body_filled_ < fields_->data_size) {
-    into[count++] = {body_.bytes + body_filled_, fields_->data_size - body_filled_};
+  if (in_body_ && body_filled_ < fields_.data_size) {
+    into[count++] = {body_.bytes + body_filled_, fields_.data_size - body_filled_};
   }
   if (const auto room = buffer_.room(only_spare); !room.empty()) {
     into[count++] = {room.data(), room.size()};
@@ -388,9 +403,7 @@ std::size_t stream_link::prepare(std::span<iovec> into, bool only_spare) {
 void stream_link::pull() {
   receiving_.message.msg_iovlen = prepare(receiving_.pieces, false);
   receiving_.busy = true;
-  msghdr& what = receiving_.message;
-  ssize_t outcome = ::recvmsg(socket_.get(), &what, MSG_DONTWAIT);
-  receiving_.completed(receiving_, outcome < 0 ? -errno : outcome);
+  transfer_now(receiving_);
 }
 
 void stream_link::absorb(std::int64_t outcome) {
@@ -412,8 +425,8 @@ void stream_link::absorb(std::int64_t outcome) {
     room += each.iov_len;
   }
   if (left < room) readable_ = false;  // that was all; more is told again
-  if (in_body_ && body_filled_ < fields_->data_size) {
-    const std::size_t part = std::min<std::size_t>(left, fields_->data_size - body_filled_);
+  if (in_body_ && body_filled_ < fields_.data_size) {
+    const std::size_t part = std::min<std::size_t>(left, fields_.data_size - body_filled_);
     body_filled_ += part;
     left -= part;
   }
@@ -435,7 +448,7 @@ void stream_link::pull_sealed() {
       got += *part;
       if (*part < into[i].iov_len) break;
     }
-    if (cipher_->pending()) (void)cipher_->flush(socket_.get());  // write() asks for room
+    if (cipher_->pending()) (void)cipher_->flush();  // write() asks for room
     if (got != 0) {
       receiving_.message.msg_iovlen = count;
       const bool more = readable_;
@@ -461,7 +474,7 @@ void stream_link::pull_sealed() {
     if (!cipher_->open()) {
       if (auto on = cipher_->advance(); !on) {
         failure_ = on.error();
-        (void)cipher_->flush(socket_.get());  // the alert
+        (void)cipher_->flush();  // the alert
         return;
       }
     }

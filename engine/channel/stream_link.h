@@ -8,11 +8,11 @@
 #include <string>
 
 #include "engine/channel/body_memory.h"
+#include "engine/channel/frame_outbox.h"
 #include "engine/channel/host_connect.h"
 #include "engine/channel/link.h"
 #include "engine/channel/read_buffer.h"
 #include "engine/channel/stream_cipher.h"
-#include "engine/channel/frame_outbox.h"
 #include "shm/birthplace.h"
 #include "shm/unique_fd.h"
 
@@ -26,6 +26,7 @@ struct stream_limits {
 class stream_link final : public channel_link {
  public:
   static constexpr std::size_t read_with_others = 64 << 10;  // larger bodies get memory at once
+  static constexpr std::size_t written_early = 128 << 10;  // more does not wait for the turn's end
 
   // `type` is a literal. `connecting`: connect() has begun on the socket, which is from there.
   stream_link(unique_fd socket, std::string_view type, stream_limits limits,
@@ -34,9 +35,8 @@ class stream_link final : public channel_link {
   ~stream_link() override;
 
   std::string_view type() const noexcept override { return type_; }
-  result<void> send(const frame_fields& fields, message& what, bool urgent) override {
-    return outbox_.push(fields, what, urgent);
-  }
+  result<void> send(const frame_fields& fields, message& what, bool urgent) override;
+  void settle() noexcept override { outbox_.settle(); }
   void write_now() noexcept override;
   std::uint64_t queued_bytes() const noexcept override { return outbox_.queued(); }
   std::uint64_t queued_peak() const noexcept override { return outbox_.peak(); }
@@ -71,6 +71,7 @@ class stream_link final : public channel_link {
   void finish_connect();
   void connect_next(const std::string& why);
   void set_interest() noexcept;
+  bool driving() const noexcept { return loop_ != nullptr && loop_->mine(); }
   void fail(errc code, std::string text);
   void find_peer();
 
@@ -101,8 +102,9 @@ class stream_link final : public channel_link {
   link_sink* sink_ = nullptr;
 
   read_buffer buffer_;
-  std::optional<frame_fields> fields_;  // of the frame whose header has come
-  message large_;                       // its message, while its large body comes
+  frame_fields fields_;  // of the frame whose header has come
+  bool has_fields_ = false;
+  message large_;  // its message, while its large body comes
   fresh_body body_{};
   std::size_t body_filled_ = 0;
   bool in_body_ = false;

@@ -50,6 +50,19 @@ class tls_cipher final : public stream_cipher {
 
   bool open() const noexcept override { return open_.load(std::memory_order_acquire); }
 
+  result<void, channel_error> begin(int socket) override {
+    {
+      const std::lock_guard guard(mutex_);
+      socket_ = socket;
+    }
+    return advance();
+  }
+
+  void detach() noexcept override {
+    const std::lock_guard guard(mutex_);
+    socket_ = -1;
+  }
+
   result<void, channel_error> advance() override {
     const std::lock_guard guard(mutex_);
     if (open()) return {};
@@ -111,8 +124,9 @@ class tls_cipher final : public stream_cipher {
     return {};
   }
 
-  bool flush(int socket) noexcept override {
+  bool flush() noexcept override {
     const std::lock_guard guard(mutex_);
+    if (socket_ < 0) return true;
     for (;;) {
       if (sent_ == waiting_.size()) {
         waiting_.clear();
@@ -127,7 +141,7 @@ class tls_cipher final : public stream_cipher {
         waiting_.resize(rc > 0 ? static_cast<std::size_t>(rc) : 0);
         continue;
       }
-      const ssize_t rc = ::send(socket, waiting_.data() + sent_, waiting_.size() - sent_,
+      const ssize_t rc = ::send(socket_, waiting_.data() + sent_, waiting_.size() - sent_,
                                 MSG_DONTWAIT | MSG_NOSIGNAL);
       if (rc < 0 && errno == EINTR) continue;
       if (rc < 0) return false;
@@ -137,11 +151,12 @@ class tls_cipher final : public stream_cipher {
 
   bool pending() noexcept override {
     const std::lock_guard guard(mutex_);
-    return sent_ != waiting_.size() || ::BIO_ctrl_pending(out_) != 0;
+    return socket_ >= 0 && (sent_ != waiting_.size() || ::BIO_ctrl_pending(out_) != 0);
   }
 
  private:
   std::mutex mutex_;
+  int socket_ = -1;  // the stream's, while it lasts
   unique_context context_;
   unique_ssl ssl_;
   BIO* in_;

@@ -79,17 +79,50 @@ frame_header header_of(const frame_fields& fields) noexcept {
           {}};
 }
 
-result<frame_fields> read_header(std::span<const std::byte> bytes, std::uint64_t max_bytes) {
-  frame_header header;
-  std::memcpy(&header, bytes.data(), sizeof header);
-  if (header.magic != frame_magic) return error{errc::corrupt, 0, "not a frame: a wrong magic"};
-  if (header.version != frame_version) {
-    return error{errc::version_mismatch, 0, "a frame of another version", header.version,
-                 frame_version};
+void write_header(const frame_fields& fields, std::byte* into) noexcept {
+  const auto put = [into](std::size_t at, auto value) {
+    std::memcpy(into + at, &value, sizeof value);
+  };
+  put(offsetof(frame_header, magic), frame_magic);
+  put(offsetof(frame_header, version), frame_version);
+  put(offsetof(frame_header, kind), fields.kind);
+  put(offsetof(frame_header, flags), fields.flags);
+  put(offsetof(frame_header, status), fields.status);
+  put(offsetof(frame_header, request_id), fields.request_id);
+  put(offsetof(frame_header, time_ms), fields.time_ms);
+  put(offsetof(frame_header, data_size), fields.data_size);
+  put(offsetof(frame_header, head_size), fields.head_size);
+  put(offsetof(frame_header, code), fields.code);
+  std::memset(into + offsetof(frame_header, zero), 0, sizeof frame_header::zero);
+}
+
+result<void> read_header(std::span<const std::byte> bytes, std::uint64_t max_bytes,
+                         frame_fields& into) {
+  const auto get = [bytes](std::size_t at, auto& value) {
+    std::memcpy(&value, bytes.data() + at, sizeof value);
+  };
+  std::uint32_t magic = 0;
+  std::uint8_t version = 0;
+  get(offsetof(frame_header, magic), magic);
+  get(offsetof(frame_header, version), version);
+  if (magic != frame_magic) return error{errc::corrupt, 0, "not a frame: a wrong magic"};
+  if (version != frame_version) {
+    return error{errc::version_mismatch, 0, "a frame of another version", version, frame_version};
   }
-  const frame_fields fields{header.kind,       header.flags,   header.status,    header.code,
-                            header.request_id, header.time_ms, header.head_size, header.data_size};
-  if (auto good = check(fields, max_bytes); !good) return good.error();
+  get(offsetof(frame_header, kind), into.kind);
+  get(offsetof(frame_header, flags), into.flags);
+  get(offsetof(frame_header, status), into.status);
+  get(offsetof(frame_header, request_id), into.request_id);
+  get(offsetof(frame_header, time_ms), into.time_ms);
+  get(offsetof(frame_header, data_size), into.data_size);
+  get(offsetof(frame_header, head_size), into.head_size);
+  get(offsetof(frame_header, code), into.code);
+  return check(into, max_bytes);
+}
+
+result<frame_fields> read_header(std::span<const std::byte> bytes, std::uint64_t max_bytes) {
+  frame_fields fields;
+  if (auto good = read_header(bytes, max_bytes, fields); !good) return good.error();
   return fields;
 }
 

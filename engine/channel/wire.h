@@ -72,6 +72,11 @@ static_assert(sizeof(frame_header) == 64 && offsetof(frame_header, head_size) ==
 frame_header header_of(const frame_fields& fields) noexcept;
 // Checks magic, version, kind and that the parts together are at most `max_bytes`.
 result<frame_fields> read_header(std::span<const std::byte> header, std::uint64_t max_bytes);
+// Both where the bytes are to be, field by field: a struct that is written in words and at once
+// copied in wider pieces waits for its own stores.
+void write_header(const frame_fields& fields, std::byte* into) noexcept;
+result<void> read_header(std::span<const std::byte> header, std::uint64_t max_bytes,
+                         frame_fields& into);
 
 // The same in a record; its body is data and head.
 record_fields record_of(const frame_fields& fields) noexcept;

@@ -14,9 +14,16 @@ using std::chrono::nanoseconds;
 void transfer_now(socket_transfer& what) noexcept {
   constexpr int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
   ssize_t outcome = -1;
+  const msghdr& message = what.message;
   do {
-    outcome = what.receives ? ::recvmsg(what.socket, &what.message, flags)
-                            : ::sendmsg(what.socket, &what.message, flags);
+    if (message.msg_iovlen == 1) {  // the kernel has no header and no list to fetch
+      const iovec& all = message.msg_iov[0];
+      outcome = what.receives ? ::recv(what.socket, all.iov_base, all.iov_len, flags)
+                              : ::send(what.socket, all.iov_base, all.iov_len, flags);
+    } else {
+      outcome = what.receives ? ::recvmsg(what.socket, &what.message, flags)
+                              : ::sendmsg(what.socket, &message, flags);
+    }
   } while (outcome < 0 && errno == EINTR);
   what.completed(what, outcome < 0 ? -errno : outcome);
 }

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <thread>
 #include <unordered_map>
@@ -21,9 +22,10 @@ namespace {
 using clock = std::chrono::steady_clock;
 using std::chrono::nanoseconds;
 
-constexpr unsigned ring_entries = 64;   // a full ring submits early, so this is no limit
-constexpr std::size_t send_slots = 32;  // messages held back at once, 16 bytes each
-constexpr int submit_tries = 4;         // against a kernel short of memory or room
+constexpr unsigned ring_entries = 64;    // a full ring submits early, so this is no limit
+constexpr unsigned transfers_held = 24;  // more begin at once: their readers need not wait for all
+constexpr std::size_t send_slots = 32;   // messages held back at once, 16 bytes each
+constexpr int submit_tries = 4;          // against a kernel short of memory or room
 constexpr auto longest_wait = std::chrono::hours(1);  // what "no limit" means to the kernel
 
 // A request's user_data: what it is (2 bits), the generation of its watch (30), its index (32). Of
@@ -110,7 +112,7 @@ result<void> ring_owner::try_out() {
   const std::unique_ptr<io_uring_probe, probe_freer> probe(::io_uring_get_probe_ring(&ring_));
   if (!probe) return error{errc::refused, 0, "io_uring_register (a seccomp profile?)"};
   for (const int opcode : {IORING_OP_POLL_ADD, IORING_OP_POLL_REMOVE, IORING_OP_SEND,
-                           IORING_OP_SENDMSG, IORING_OP_RECVMSG}) {
+                           IORING_OP_RECV, IORING_OP_SENDMSG, IORING_OP_RECVMSG}) {
     if (!::io_uring_opcode_supported(probe.get(), opcode)) {
       return error{errc::not_supported, 0, "io_uring without poll or send"};
     }
@@ -316,14 +318,23 @@ void uring_reactor::notify(int socket, std::span<const std::byte> message) noexc
 void uring_reactor::start(socket_transfer& what) noexcept {
   io_uring_sqe* const sqe = next_sqe();
   if (sqe == nullptr) return transfer_now(what);
-  constexpr unsigned flags = MSG_DONTWAIT | MSG_NOSIGNAL;  // so it completes while it is submitted
-  if (what.receives) {
+  constexpr int flags = MSG_DONTWAIT | MSG_NOSIGNAL;  // so it completes while it is submitted
+  const bool one_piece =                              // a request has 32 bits for its size
+      what.message.msg_iovlen == 1 && what.message.msg_iov[0].iov_len <= INT_MAX;
+  if (one_piece) {  // the kernel has no header and no list to fetch
+    const iovec& all = what.message.msg_iov[0];
+    if (what.receives) {
+      ::io_uring_prep_recv(sqe, what.socket, all.iov_base, all.iov_len, flags);
+    } else {
+      ::io_uring_prep_send(sqe, what.socket, all.iov_base, all.iov_len, flags);
+    }
+  } else if (what.receives) {
     ::io_uring_prep_recvmsg(sqe, what.socket, &what.message, flags);
   } else {
     ::io_uring_prep_sendmsg(sqe, what.socket, &what.message, flags);
   }
   ::io_uring_sqe_set_data(sqe, &what);
-  ++held_sends_;
+  if (++held_sends_ >= transfers_held && !what.receives) submit();
 }
 
 // Room for one more request; nullptr only if the kernel keeps refusing those before it.

@@ -1,6 +1,10 @@
 #include <gtest/gtest.h>
 
+#include <cstring>
+#include <thread>
+
 #include "engine/channel/asked_requests.h"
+#include "engine/channel/body_memory.h"
 #include "engine/channel/counters.h"
 #include "engine/channel/request_table.h"
 
@@ -34,24 +38,21 @@ TEST(latency_histogram, mean_is_of_the_values_and_percentiles_of_the_buckets) {
   EXPECT_EQ(stats.latency.percentile_us(0.99), 100u);
 }
 
-request_table::entry due_at(request_table::clock::time_point when) {
-  request_table::entry made;
-  made.deadline = when;
-  return made;
+std::optional<std::uint64_t> begin(request_table& in, request_table::clock::time_point deadline) {
+  return in.begin({}, {}, deadline, {});
 }
 
 TEST(request_table, gives_each_request_out_once) {
   request_table table(2);
-  auto a = due_at({}), b = due_at({}), c = due_at({});
-  const auto first = table.begin(a), second = table.begin(b);
+  const auto first = begin(table, {}), second = begin(table, {});
   ASSERT_TRUE(first && second);
-  EXPECT_FALSE(table.begin(c));
+  EXPECT_FALSE(begin(table, {}));
   EXPECT_EQ(table.count(), 2u);
   EXPECT_TRUE(table.end(*first));
   EXPECT_FALSE(table.end(*first));
   EXPECT_FALSE(table.end(0));
   EXPECT_FALSE(table.end(UINT64_MAX));
-  const auto third = table.begin(c);  // the same slot, another id
+  const auto third = begin(table, {});  // the same slot, another id
   ASSERT_TRUE(third);
   EXPECT_NE(*third, *first);
   EXPECT_FALSE(table.end(*first));
@@ -59,7 +60,7 @@ TEST(request_table, gives_each_request_out_once) {
   EXPECT_TRUE(table.end_any());
   EXPECT_TRUE(table.end_any());
   EXPECT_FALSE(table.end_any());
-  EXPECT_FALSE(table.begin(a));
+  EXPECT_FALSE(begin(table, {}));
 }
 
 TEST(request_table, knows_the_next_deadline) {
@@ -67,8 +68,7 @@ TEST(request_table, knows_the_next_deadline) {
   const auto start = request_table::clock::now();
   EXPECT_EQ(table.next_deadline(), request_table::clock::time_point::max());
   for (int i = 10; i > 0; --i) {
-    auto request = due_at(start + i * 1s);
-    ASSERT_TRUE(table.begin(request));
+    ASSERT_TRUE(begin(table, start + i * 1s));
   }
   EXPECT_EQ(table.next_deadline(), start + 1s);
   int ended = 0;
@@ -112,6 +112,61 @@ TEST(asked_requests, ids_of_any_form_cost_bounded_memory_and_never_count_below_n
   id = 1;
   for (int i = 0; i < 100'000; ++i) (void)asked.end(id = id * 6364136223846793005u + 1);
   EXPECT_EQ(asked.count().active, 0u);
+}
+
+TEST(request_tables, keep_apart_who_drives_and_who_does_not) {
+  request_tables tables(3);
+  const auto start = request_table::clock::now();
+  const auto begin_here = [&](bool driving, std::chrono::seconds due) {
+    return tables.begin({}, {}, start + due, {}, driving);
+  };
+  const auto driven = begin_here(true, 2s), other = begin_here(false, 1s);
+  const auto last = begin_here(true, 3s);
+  ASSERT_TRUE(driven && other && last);
+  EXPECT_NE(*driven, *other);
+  EXPECT_FALSE(begin_here(true, 1s));  // as many as allowed, of both together
+  EXPECT_FALSE(begin_here(false, 1s));
+  EXPECT_EQ(tables.count(), 3u);
+  EXPECT_EQ(tables.next_deadline(), start + 1s);
+  EXPECT_TRUE(tables.end(*other));
+  EXPECT_FALSE(tables.end(*other));
+  const auto due = tables.end_due(start + 2s);
+  ASSERT_TRUE(due);
+  EXPECT_EQ(due->id, *driven);
+  EXPECT_FALSE(tables.end_due(start + 2s));
+  tables.close();
+  EXPECT_FALSE(begin_here(true, 1s));
+  EXPECT_FALSE(begin_here(false, 1s));
+  EXPECT_TRUE(tables.end_any());
+  EXPECT_FALSE(tables.end_any());
+}
+
+TEST(body_memory, bodies_may_be_dropped_anywhere_and_outlive_their_thread) {
+  std::vector<body> kept;
+  const auto make = [&](int count) {
+    for (int i = 0; i < count; ++i) {
+      fresh_body made = new_body(1000);
+      std::memset(made.bytes, 'a' + i % 26, 1000);
+      kept.push_back(std::move(made.content));
+    }
+  };
+  std::thread([&] { make(100); }).join();  // its pool goes with the last of them
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(kept[static_cast<std::size_t>(i)].text(),
+              std::string(1000, static_cast<char>('a' + i % 26)));
+  }
+  std::thread([&] { kept.erase(kept.begin() + 50, kept.end()); }).join();
+  kept.clear();
+  for (int round = 0; round < 10; ++round) {  // made here, dropped there, made of the same again
+    make(100);
+    std::thread([&] { kept.erase(kept.begin() + 30, kept.end()); }).join();
+    kept.clear();
+  }
+  make(10);
+  std::thread([&] {
+    make(10);
+    kept.erase(kept.begin(), kept.begin() + 10);
+  }).join();
 }
 
 }  // namespace

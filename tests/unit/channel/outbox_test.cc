@@ -86,5 +86,53 @@ TEST(frame_outbox, stream_that_took_less_is_not_tried_again_before_it_has_room) 
   EXPECT_EQ(box.push(fields_of(what), what, true).error().code, errc::closed);
 }
 
+TEST(frame_outbox, staged_frames_go_behind_what_is_queued_when_they_settle) {
+  frame_outbox box(1 << 20);
+  std::string expected[2];
+  const auto put = [&](bool stage, std::size_t size, char fill) {
+    message what = execution_request({}, payload::copy_of(std::string(size, fill)));
+    const frame_fields fields = fields_of(what);
+    const frame_header header = header_of(fields);
+    expected[stage].append(reinterpret_cast<const char*>(&header), sizeof header);
+    expected[stage].append(size, fill);
+    ASSERT_TRUE(stage ? box.stage(fields, what, false) : box.push(fields, what, false));
+  };
+  for (int round = 0; round < 3; ++round) {  // the later ones with chunks that were used before
+    for (std::string& each : expected) each.clear();
+    for (int i = 0; i < 50; ++i) {
+      put(true, 1000, 's');
+      put(false, 100, 'p');
+    }
+    put(true, 5000, 'l');
+    EXPECT_EQ(box.queued(), expected[0].size() + expected[1].size());
+    EXPECT_EQ(box.staged(), expected[1].size());
+    EXPECT_EQ(drain(box, 1 << 20), expected[0]);
+    EXPECT_TRUE(box.any());
+    box.settle();
+    EXPECT_EQ(box.staged(), 0u);
+    EXPECT_EQ(drain(box, 7777), expected[1]);
+    EXPECT_FALSE(box.any());
+  }
+  EXPECT_TRUE(box.has_spares());
+  box.trim();
+  EXPECT_FALSE(box.has_spares());
+}
+
+TEST(frame_outbox, staged_frames_count_towards_the_limit) {
+  frame_outbox box(1000);
+  message what = execution_request({}, payload::copy_of(std::string(900, 'x')));
+  ASSERT_TRUE(box.stage(fields_of(what), what, false));
+  what = ack();
+  EXPECT_EQ(box.stage(fields_of(what), what, false).error().code, errc::full);
+  EXPECT_EQ(box.push(fields_of(what), what, false).error().code, errc::full);
+  EXPECT_TRUE(box.stage(fields_of(what), what, true));  // what channels say among themselves
+  box.settle();
+  std::array<iovec, 8> pieces;
+  ASSERT_NE(box.begin_write(pieces), 0u);
+  EXPECT_TRUE(box.end_write(964 + 64).made_room);
+  box.close();
+  EXPECT_EQ(box.stage(fields_of(what), what, true).error().code, errc::closed);
+}
+
 }  // namespace
 }  // namespace ferry
