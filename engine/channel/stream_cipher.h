@@ -19,7 +19,7 @@ class stream_cipher {
 
   // The handshake is done: plain bytes can pass.
   virtual bool open() const noexcept = 0;
-  // The stream is connected: begins the handshake. flush() writes to `socket` from here to detach().
+  // The stream is connected: begins the handshake. flush() writes to `socket` until detach().
   virtual result<void, channel_error> begin(int socket) = 0;
   // Whoever flushes at this moment has done so when it returns; who comes later writes nothing.
   virtual void detach() noexcept = 0;

@@ -6,7 +6,6 @@
 
 #include <cstring>
 
-#include "engine/reactor/poll_set.h"
 #include "shm/coarse_clock.h"
 
 namespace ferry {
@@ -255,10 +254,10 @@ void stream_link::write_now() noexcept {
       std::int64_t outcome = 0;
     } transfer;
     std::array<iovec, 64> pieces;
-    transfer.socket = socket_.get();
     transfer.message.msg_iov = pieces.data();
     transfer.message.msg_iovlen = outbox_.begin_write(pieces);
     if (transfer.message.msg_iovlen == 0) return;
+    transfer.socket = socket_.get();  // not before: from here leave() waits for us
     transfer.completed = [](socket_transfer& self, std::int64_t how) noexcept {
       static_cast<write_at_once&>(self).outcome = how;
     };

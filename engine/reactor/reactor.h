@@ -1,4 +1,4 @@
-// Waits for many descriptors at once and sends wakeups: one interface, io_uring or epoll beneath.
+// Waits for many descriptors at once and sends wakeups and transfers, with io_uring in batches.
 // Units     durations and time points on the steady clock; messages in bytes.
 // Threads   one thread at a time, and it may be a different one each time; starts no thread. fd()
 //           may be polled by anyone while another thread uses the reactor.
@@ -52,6 +52,9 @@ struct socket_transfer {
   // Bytes, or -errno (-EAGAIN: full, or nothing there). Must not call the reactor.
   void (*completed)(socket_transfer& self, std::int64_t outcome) noexcept = nullptr;
 };
+
+// Does a transfer at once, by a system call of its own, on any thread.
+void transfer_now(socket_transfer& what) noexcept;
 
 class reactor {
  public:

@@ -184,8 +184,8 @@ TEST_P(reactor_watch, serves_200_descriptors_at_once_and_starves_none) {
   for (std::size_t i = 0; i < pairs.size(); ++i) {
     ASSERT_TRUE(loop->watch(pairs[i].ours.get(), i));
   }
-  EXPECT_EQ(*loop->wait(events, 0ns), 0u);    // all armed
-  for (auto& pair : pairs) say(pair.theirs);  // more completions than the queue has room for
+  EXPECT_EQ(*loop->wait(events, 0ns), 0u);
+  for (auto& pair : pairs) say(pair.theirs);
   std::set<std::uint64_t> seen;
   for (std::size_t turn = 0; turn < 2 * pairs.size() && seen.size() < pairs.size(); ++turn) {
     const std::size_t count = wait_for(std::span(events).first(7));
