@@ -22,6 +22,10 @@ call_table::~call_table() {
 }
 
 std::optional<std::uint32_t> call_table::take_slot() noexcept {
+  if (spare_.load(std::memory_order_relaxed) != 0) {
+    // acquire: pairs with the release in end_driving(); the slot's last user is done with it.
+    if (const std::uint32_t found = spare_.exchange(0, std::memory_order_acquire)) return found - 1;
+  }
   // acquire: pairs with the release in push_free; the slot's last user is done with it.
   std::uint64_t head = free_.load(std::memory_order_acquire);
   for (;;) {

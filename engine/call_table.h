@@ -46,17 +46,23 @@ class call_table {
   // somebody else ended it.
   template <class Use>
   bool end(std::uint64_t id, Use&& use) {
-    const std::uint64_t index = id & ((1u << index_bits) - 1);
-    // acquire: pairs with the exchange in take_slot.
-    if (id == 0 || index >= high_water_.load(std::memory_order_acquire)) return false;
-    slot& mine = slots_[index];
-    std::uint64_t expected = id;
-    // acquire: pairs with the release store in enter(); the completion is there. Whoever exchanges
-    // the id for 0 owns the slot until it is free.
-    if (!mine.id.compare_exchange_strong(expected, 0, std::memory_order_acquire)) return false;
-    use(mine.done);
-    mine.done.reset();
-    push_free(static_cast<std::uint32_t>(index));
+    const auto index = take_out(id, use);
+    if (index) push_free(*index);
+    return index.has_value();
+  }
+  // The same of whoever drives the client, one thread at a time: without a locked instruction for
+  // the slot, which the next call takes.
+  template <class Use>
+  bool end_driving(std::uint64_t id, Use&& use) {
+    const auto index = take_out(id, use);
+    if (!index) return false;
+    // relaxed: only we store what is not 0, so it stays 0 until we do.
+    if (spare_.load(std::memory_order_relaxed) == 0) {
+      // release: pairs with the acquire in take_slot(); the slot is free.
+      spare_.store(*index + 1, std::memory_order_release);
+    } else {
+      push_free(*index);
+    }
     return true;
   }
 
@@ -114,6 +120,23 @@ class call_table {
   };
   static constexpr std::uint64_t index_bits = 16;
 
+  template <class Use>
+  std::optional<std::uint32_t> take_out(std::uint64_t id, Use&& use) {
+    const std::uint64_t index = id & ((1u << index_bits) - 1);
+    // acquire: pairs with the exchange in take_slot.
+    if (id == 0 || index >= high_water_.load(std::memory_order_acquire)) return std::nullopt;
+    slot& mine = slots_[index];
+    std::uint64_t expected = id;
+    // acquire: pairs with the release store in enter(); the completion is there. Whoever exchanges
+    // the id for 0 owns the slot until it is free.
+    if (!mine.id.compare_exchange_strong(expected, 0, std::memory_order_acquire)) {
+      return std::nullopt;
+    }
+    use(mine.done);
+    mine.done.reset();
+    return static_cast<std::uint32_t>(index);
+  }
+
   std::optional<std::uint32_t> take_slot() noexcept;
   void enter(slot& mine, std::uint64_t id, clock::time_point deadline) noexcept;
   void push_free(std::uint32_t index) noexcept;
@@ -145,6 +168,7 @@ class call_table {
   std::atomic<std::uint32_t> high_water_{0};  // slots ever used
   // Free slots, last used first: index + 1 in the low half, a counter against ABA in the high half.
   alignas(pad_bytes) std::atomic<std::uint64_t> free_{0};
+  std::atomic<std::uint32_t> spare_{0};  // a free slot: index + 1; stored by whoever drives
   std::atomic<std::int64_t> earliest_;
 };
 

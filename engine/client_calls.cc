@@ -52,7 +52,7 @@ std::size_t client::impl::tick(clock::time_point now) {
 void client::impl::land_other(const record_fields& fields, body&& content) {
   switch (fields.kind) {
     case record_kind::failure: {
-      const bool known = calls_.end(fields.call, [&](completion& done) {
+      const bool known = calls_.end_driving(fields.call, [&](completion& done) {
         count_ended();
         call_error why = failure_in(fields.code, fields.flags, content.bytes());
         done(&fields, body(), &why);
@@ -62,7 +62,7 @@ void client::impl::land_other(const record_fields& fields, body&& content) {
     }
     case record_kind::pong:
     case record_kind::end: {
-      const bool known = calls_.end(fields.call, [&](completion& done) {
+      const bool known = calls_.end_driving(fields.call, [&](completion& done) {
         count_ended();
         done(&fields, body(), nullptr);
       });

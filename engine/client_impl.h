@@ -253,7 +253,7 @@ class client::impl final : public loop_source,
 
   void land(const record_fields& fields, body&& content) {
     if (fields.kind == record_kind::reply) [[likely]] {
-      const bool known = calls_.end(fields.call, [&](completion& done) {
+      const bool known = calls_.end_driving(fields.call, [&](completion& done) {
         count_ended();
         done(&fields, std::move(content), nullptr);
       });

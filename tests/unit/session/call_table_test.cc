@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <set>
 #include <thread>
@@ -231,6 +232,54 @@ TEST(call_table, lets_exactly_one_of_racing_ends_have_the_call) {
   for (auto& thread : enders) thread.join();
   EXPECT_EQ(runs, rounds);
   EXPECT_EQ(won, rounds);
+}
+
+// Every slot that the driver frees is taken by one thread, and none is lost: at the end all are free.
+TEST(call_table, gives_each_slot_that_the_driver_frees_to_one_thread) {
+  constexpr std::uint32_t slots = 4;
+  constexpr int threads = 3, rounds = 20'000;
+  call_table calls(slots);
+  std::array<std::atomic<std::uint64_t>, threads> offered{};  // to the driver; 0: taken
+  std::atomic<int> runs{0}, others{0};
+  std::vector<std::thread> callers;
+  for (int t = 0; t < threads; ++t) {
+    callers.emplace_back([&, t] {
+      for (int i = 0; i < rounds;) {
+        completion done([&runs](const record_fields*, body&&, call_error*) { ++runs; });
+        const auto id = calls.begin(done, never);
+        if (!id) {
+          std::this_thread::yield();
+          continue;
+        }
+        ++i;
+        if (i % 8 == 0 && end(calls, *id)) {  // some are ended by others than the driver
+          ++others;
+          continue;
+        }
+        offered[static_cast<std::size_t>(t)] = *id;
+        while (offered[static_cast<std::size_t>(t)] != 0) std::this_thread::yield();
+      }
+    });
+  }
+  while (runs < threads * rounds) {
+    bool any = false;
+    for (auto& each : offered) {
+      const std::uint64_t id = each;
+      if (id == 0) continue;
+      any = true;
+      EXPECT_TRUE(calls.end_driving(id, [](completion& done) { done(nullptr, body(), nullptr); }));
+      EXPECT_FALSE(calls.end_driving(id, [](completion&) {}));
+      each = 0;
+    }
+    if (!any) std::this_thread::yield();
+  }
+  for (auto& thread : callers) thread.join();
+  EXPECT_EQ(runs, threads * rounds);
+  EXPECT_EQ(others, threads * rounds / 8);
+  EXPECT_EQ(calls.in_flight(), 0u);
+  int left = 0;
+  for (std::uint32_t i = 0; i < slots; ++i) EXPECT_TRUE(begin(calls, left));
+  EXPECT_FALSE(begin(calls, left));
 }
 
 TEST(call_table, loses_no_call_among_many_threads_and_a_sweeper) {
