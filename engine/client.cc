@@ -58,10 +58,10 @@ class client::operation {
         stop_.emplace(token_, impl::canceller{impl_.weak_from_this(), call});
       }
     };
-    auto started = filled_ != nullptr ? impl_.start_async(call_of(function_, flags_), *filled_,
-                                                          std::move(done), options_, begun)
-                                      : impl_.start_async(call_of(function_, flags_), bytes_,
-                                                          std::move(done), options_, begun);
+    auto started =
+        filled_ != nullptr
+            ? impl_.start_async(call_of(function_, flags_), *filled_, done, options_, begun)
+            : impl_.start_async(call_of(function_, flags_), bytes_, done, options_, begun);
     if (started) return true;
     call_ = 0;
     outcome_.emplace(std::move(started).error());
@@ -161,18 +161,18 @@ call_result client::call_filled(function_id function, std::span<const std::byte>
 }
 
 result<void, call_error> client::start(function_id function, std::span<const std::byte> bytes,
-                                       ferry::loan* filled, std::uint8_t flags, completion done,
+                                       ferry::loan* filled, std::uint8_t flags, completion&& done,
                                        const call_options& options) {
   if (options.stop.stop_requested()) return impl::cancelled(false);
-  const auto begin = [&](completion landed, auto&& begun) -> result<void, call_error> {
-    auto started = filled != nullptr ? impl_->start_async(call_of(function, flags), *filled,
-                                                          std::move(landed), options, begun)
-                                     : impl_->start_async(call_of(function, flags), bytes,
-                                                          std::move(landed), options, begun);
+  const auto begin = [&](completion& landed, auto&& begun) -> result<void, call_error> {
+    auto started =
+        filled != nullptr
+            ? impl_->start_async(call_of(function, flags), *filled, landed, options, begun)
+            : impl_->start_async(call_of(function, flags), bytes, landed, options, begun);
     if (!started) return std::move(started).error();
     return {};
   };
-  if (!options.stop.stop_possible()) return begin(std::move(done), impl::nothing());
+  if (!options.stop.stop_possible()) return begin(done, impl::nothing());
   // The stop callback lives as long as the call: the one thing that a call allocates for it.
   struct stoppable {
     completion done;
@@ -184,7 +184,7 @@ result<void, call_error> client::start(function_id function, std::span<const std
     both->stop.reset();
     both->done(answer, std::move(content), why);
   });
-  return begin(std::move(landed), [&](std::uint64_t call) {
+  return begin(landed, [&](std::uint64_t call) {
     both->stop.emplace(options.stop.token(), impl::canceller{impl_->weak_from_this(), call});
   });
 }

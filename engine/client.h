@@ -234,7 +234,7 @@ class client {
   class operation;
   explicit client(std::shared_ptr<impl> state) noexcept;
   result<void, call_error> start(function_id, std::span<const std::byte>, ferry::loan*,
-                                 std::uint8_t flags, completion, const call_options&);
+                                 std::uint8_t flags, completion&&, const call_options&);
   call_result call_filled(function_id, std::span<const std::byte>, ferry::loan*, std::uint8_t flags,
                           const call_options&);
   result<function_id, call_error> bind(const method_key& method, const call_options& options);

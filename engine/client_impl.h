@@ -141,12 +141,12 @@ class client::impl final : public loop_source,
 
   template <class Argument, class Prepare>
   result<std::uint64_t, call_error> start_async(record_fields fields, Argument&& argument,
-                                                completion done, const call_options& options,
+                                                completion& done, const call_options& options,
                                                 Prepare&& prepare) {
     const auto timeout = options.timeout.value_or(options_.timeout);
     const auto deadline = after(timeout);
-    auto id = start(fields, argument, std::move(done), deadline, timeout, options,
-                    session_core::notice::now, prepare);
+    auto id = start(fields, argument, done, deadline, timeout, options, session_core::notice::now,
+                    prepare);
     if (id) {
       // Asked to stop while `prepare` had the call listen, before there was a call to be ended.
       if (options.stop.stop_requested()) canceller{weak_from_this(), *id}();

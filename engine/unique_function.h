@@ -6,6 +6,7 @@
 #pragma once
 #include <concepts>
 #include <cstddef>
+#include <cstring>
 #include <memory>
 #include <new>
 #include <type_traits>
@@ -44,14 +45,11 @@ class unique_function<R(Args...)> {
       table_ = &heap_table<callable>;
     }
   }
-  unique_function(unique_function&& other) noexcept : table_(std::exchange(other.table_, nullptr)) {
-    if (table_ != nullptr) table_->move(storage_, other.storage_);
-  }
+  unique_function(unique_function&& other) noexcept { take(other); }
   unique_function& operator=(unique_function&& other) noexcept {
     if (this != &other) {
       reset();
-      table_ = std::exchange(other.table_, nullptr);
-      if (table_ != nullptr) table_->move(storage_, other.storage_);
+      take(other);
     }
     return *this;
   }
@@ -71,9 +69,18 @@ class unique_function<R(Args...)> {
  private:
   struct table {
     R (*invoke)(std::byte*, Args&&...);
-    void (*move)(std::byte* to, std::byte* from) noexcept;
-    void (*destroy)(std::byte*) noexcept;  // null: nothing to do
+    void (*move)(std::byte* to, std::byte* from) noexcept;  // null: its bytes are all of it
+    void (*destroy)(std::byte*) noexcept;                   // null: nothing to do
   };
+  void take(unique_function& other) noexcept {
+    table_ = std::exchange(other.table_, nullptr);
+    if (table_ == nullptr) return;
+    if (table_->move != nullptr) {
+      table_->move(storage_, other.storage_);
+    } else {
+      std::memcpy(storage_, other.storage_, inplace_bytes);
+    }
+  }
   template <class F>
   static constexpr bool fits =
       sizeof(F) <= inplace_bytes &&
@@ -94,20 +101,20 @@ class unique_function<R(Args...)> {
   static constexpr table inplace_table{[](std::byte* at, Args&&... args) -> R {
                                          return run(in<F>(at), std::forward<Args>(args)...);
                                        },
-                                       [](std::byte* to, std::byte* from) noexcept {
-                                         new (to) F(std::move(in<F>(from)));
-                                         in<F>(from).~F();
-                                       },
+                                       std::is_trivially_copyable_v<F>
+                                           ? nullptr
+                                           : +[](std::byte* to, std::byte* from) noexcept {
+                                               new (to) F(std::move(in<F>(from)));
+                                               in<F>(from).~F();
+                                             },
                                        std::is_trivially_destructible_v<F>
                                            ? nullptr
                                            : +[](std::byte* at) noexcept { in<F>(at).~F(); }};
   template <class F>
-  static constexpr table heap_table{
-      [](std::byte* at, Args&&... args) -> R {
-        return run(*in<F*>(at), std::forward<Args>(args)...);
-      },
-      [](std::byte* to, std::byte* from) noexcept { new (to) F*(in<F*>(from)); },
-      [](std::byte* at) noexcept { delete in<F*>(at); }};
+  static constexpr table heap_table{[](std::byte* at, Args&&... args) -> R {
+                                      return run(*in<F*>(at), std::forward<Args>(args)...);
+                                    },
+                                    nullptr, [](std::byte* at) noexcept { delete in<F*>(at); }};
 
   const table* table_ = nullptr;
   alignas(std::max_align_t) std::byte storage_[inplace_bytes];
