@@ -71,8 +71,8 @@ worker_link::clock::time_point worker_link::came() noexcept {
   return came_;
 }
 
-// A host that waits for each answer calls again within a microsecond: its next call is not worth the
-// way through the loop. Not for long, since the loop has other things to do.
+// A host that waits for each answer calls again within a microsecond: its next call is not worth
+// the way through the loop. Not for long, since the loop has other things to do.
 std::size_t worker_link::glance() {
   if (!loop_->alone() || functions_.waiting_inside != 0 || !session_->spinning_pays()) return 0;
   std::size_t done = 0;

@@ -234,7 +234,7 @@ TEST(call_table, lets_exactly_one_of_racing_ends_have_the_call) {
   EXPECT_EQ(won, rounds);
 }
 
-// Every slot that the driver frees is taken by one thread, and none is lost: at the end all are free.
+// Every slot that the driver frees is taken by one thread, and none is lost: all are free at last.
 TEST(call_table, gives_each_slot_that_the_driver_frees_to_one_thread) {
   constexpr std::uint32_t slots = 4;
   constexpr int threads = 3, rounds = 20'000;
