@@ -52,8 +52,12 @@ std::stop_token responder::stop_token() const {
 // --- context ------------------------------------------------------------------------------------
 
 context::context(const std::shared_ptr<worker_link>& link, std::uint64_t call,
-                 std::string_view function, std::uint64_t left_ns, clock::time_point came) noexcept
-    : link_(&link), call_(call), function_(function), left_ns_(left_ns), came_(came) {}
+                 std::string_view function, std::uint64_t left_ns) noexcept
+    : link_(&link),
+      call_(call),
+      function_(function),
+      left_ns_(left_ns),
+      began_(left_ns == 0 ? clock::time_point() : coarse_now()) {}
 
 context::~context() {
   if (!deferred_ && !answered()) (void)fail(errc::execution_failed, no_answer);
@@ -67,7 +71,7 @@ std::optional<std::chrono::steady_clock::time_point> context::deadline() const n
   // A peer may say any number: what does not fit the clock is as good as no deadline.
   constexpr std::uint64_t longest_ns = 1ull << 60;
   if (left_ns_ == 0 || left_ns_ > longest_ns) return std::nullopt;
-  return came_ + std::chrono::nanoseconds(left_ns_);
+  return began_ + std::chrono::nanoseconds(left_ns_);
 }
 
 call_state& context::state() {

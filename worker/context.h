@@ -57,9 +57,8 @@ void start_coroutine(context& call, task<> work);
 
 class context {
  public:
-  // `came`: on the coarse clock.
   context(const std::shared_ptr<worker_link>& link, std::uint64_t call, std::string_view function,
-          std::uint64_t left_ns, std::chrono::steady_clock::time_point came) noexcept;
+          std::uint64_t left_ns) noexcept;
   ~context();
   context(const context&) = delete;
   context& operator=(const context&) = delete;
@@ -130,7 +129,7 @@ class context {
   std::uint64_t call_;                        // 0: answered, deferred, or the state's business
   std::string_view function_;
   std::uint64_t left_ns_;
-  std::chrono::steady_clock::time_point came_;
+  std::chrono::steady_clock::time_point began_;
   call_state* state_ = nullptr;       // of a call that is more than a function that returns
   std::shared_ptr<call_state> made_;  // the same, if it was made here; else it owns us
   bool deferred_ = false;

@@ -44,50 +44,18 @@ std::size_t worker_link::turn() {
   if (any_buried_.load(std::memory_order_relaxed)) [[unlikely]]
     clear_buried();
   if (functions_.waiting_inside == 0) functions_.forget_replaced();
-  came_ = {};
   std::size_t done = functions_.waiting_inside == 0 && !deferred_.empty() ? run_deferred() : 0;
   stuck_ = room_.owed() >= max_owed;
   if (!stuck_) {
     done += session_->poll(
-        [this](const record_fields& fields, body&& content) {
-          came_ = {};  // the call before may have taken long
-          take(fields, std::move(content));
-        },
+        [this](const record_fields& fields, body&& content) { take(fields, std::move(content)); },
         poll_batch);
-    if (done != 0) done += glance();
   } else if (session_->peer_gone()) {
     core_->fail(errc::unavailable, "the caller is gone");
   }
   if (core_->over() && !finished_) {
     finish();
     ++done;
-  }
-  return done;
-}
-
-// When the call that is taken came: by the coarse clock, which is read once for it.
-worker_link::clock::time_point worker_link::came() noexcept {
-  if (came_ == clock::time_point()) came_ = coarse_now();
-  return came_;
-}
-
-// A host that waits for each answer calls again within a microsecond: its next call is not worth
-// the way through the loop. Not for long, since the loop has other things to do.
-std::size_t worker_link::glance() {
-  if (!loop_->alone() || functions_.waiting_inside != 0 || !session_->spinning_pays()) return 0;
-  std::size_t done = 0;
-  came_ = coarse_now();
-  for (int look = 0; look < glance_looks && done < glance_calls; ++look) {
-    if (!session_->has_record()) {
-      cpu_pause();
-      continue;
-    }
-    if (loop_->has_posts()) break;
-    done += session_->poll(
-        [this](const record_fields& fields, body&& content) { take(fields, std::move(content)); },
-        1);
-    came_ = coarse_now();  // of the next one: while nobody waits for us, not when it is here
-    look = 0;
   }
   return done;
 }
@@ -151,7 +119,6 @@ std::size_t worker_link::run_deferred() {
   for (; !deferred_.empty() && functions_.waiting_inside == 0; ++count) {
     deferred_call next = std::move(deferred_.front());
     deferred_.pop_front();
-    came_ = {};
     // Its caller has been waiting since then. Nothing left: it may still be on time, by a tick.
     if (std::uint64_t& left = next.fields.deadline_ns; left != 0) {
       const auto waited = static_cast<std::uint64_t>((coarse_now() - next.came).count());
@@ -234,7 +201,7 @@ void worker_link::invoke_known(const record_fields& fields,
   if (called->plain()) [[likely]] {
     // Kept alive, for it may be replaced while it waits inside. A copy costs two atomic operations,
     // so only the state takes one, when it is made.
-    context call(self_, fields.call, called->name, fields.deadline_ns, came());
+    context call(self_, fields.call, called->name, fields.deadline_ns);
     call.handler_ = called.get();
     call.raw_argument_ = (fields.flags & raw_argument) != 0;
     return run(*called, call, std::move(content));
@@ -249,7 +216,7 @@ void worker_link::invoke_known(const record_fields& fields,
     }
   }
   auto call = std::make_shared<call_state>(shared_from_this(), fields.call, called);
-  call->view = std::make_unique<context>(call->link(), 0, called->name, fields.deadline_ns, came());
+  call->view = std::make_unique<context>(call->link(), 0, called->name, fields.deadline_ns);
   call->view->state_ = call.get();
   call->view->raw_argument_ = (fields.flags & raw_argument) != 0;
   if ((fields.flags & streams) != 0) {

@@ -20,11 +20,9 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
  public:
   // Answers and calls of one host that may wait for it to read: then its calls are not read either.
   static constexpr std::size_t max_owed = 1024;
-  static constexpr std::size_t longest_name = 4096;  // of a function: no more is copied
-  static constexpr std::size_t poll_batch = 64;      // calls between two looks at anything else
-  static constexpr std::size_t glance_calls = 8;  // one after the other, before they are looked at
-  static constexpr int glance_looks = 32;         // for each: a microsecond or a few
-  static constexpr std::size_t max_sent_text = 1024;      // of an error: a longer one says no more
+  static constexpr std::size_t longest_name = 4096;   // of a function: no more is copied
+  static constexpr std::size_t poll_batch = 64;       // calls between two looks at anything else
+  static constexpr std::size_t max_sent_text = 1024;  // of an error: a longer one says no more
   static constexpr std::uint32_t host_number = 1u << 31;  // bit of a number that the host gave
   static constexpr auto no_room_pause = std::chrono::microseconds(50);
 
@@ -107,8 +105,6 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   void serve_room() { room_.serve(*session_, *loop_, *this); }
   void serve_room_soon();  // on the thread that serves
   std::size_t run_deferred();
-  std::size_t glance();
-  clock::time_point came() noexcept;
   void clear_buried();
 
   std::shared_ptr<loop_core> loop_;
@@ -118,8 +114,7 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   std::vector<bound_name> bound_;
   std::shared_ptr<worker_link> self_;  // what contexts point at, until drop()
   std::unordered_set<std::shared_ptr<call_state>> coroutines_;  // that have not ended
-  clock::time_point came_{};  // what is being taken; none: not known yet
-  bool stuck_ = false;        // the host reads no answers: its calls wait
+  bool stuck_ = false;  // the host reads no answers: its calls wait
   bool finished_ = false;
 
   struct deferred_call {
