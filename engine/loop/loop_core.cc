@@ -119,7 +119,17 @@ void loop_core::nudge() noexcept {
 }
 
 void loop_core::due(clock::time_point when) {
-  if (when >= waits_until_.load(std::memory_order_seq_cst) || mine()) return;
+  // It may concern a source that is asleep, whose deadlines nobody asks for.
+  if (mine()) {
+    asleep_due_ = std::min(asleep_due_, when);
+    return;
+  }
+  auto known = told_due_.load(std::memory_order_seq_cst);
+  while (when < known && !told_due_.compare_exchange_weak(known, when, std::memory_order_seq_cst)) {
+  }
+  // seq_cst, with wait(): either its last look finds what we told, or we find it asleep.
+  const auto until = waits_until_.load(std::memory_order_seq_cst);
+  if (until == clock::time_point::min() || when >= until) return;
   rescan_.store(true, std::memory_order_seq_cst);
   nudge();
 }
@@ -206,12 +216,17 @@ std::size_t loop_core::turn() {
     gone |= active_[i] == nullptr;
   }
   if (gone) std::erase(active_, nullptr);
-  // Who never rests must not forget those that sleep.
-  if (active_.size() < live_ && ++turns_ % turns_between_looks == 0) done += look_at_sleepers();
+  // Who never rests must not forget those that sleep, nor those that wait for a descriptor.
+  if (++turns_ % turns_between_looks == 0 && !only_memory()) done += look_at_sleepers();
   if (timers_.next() != clock::time_point::max())
     done += timers_.run_due(coarse_now(), timers_at_once);
   reactor_->flush();  // what the sources began to write, all in one submission
   return done;
+}
+
+// The one source there is hears of everything through shared memory.
+bool loop_core::only_memory() noexcept {
+  return alone() && active_.size() == 1 && active_[0] != nullptr && active_[0]->direct() != nullptr;
 }
 
 std::size_t loop_core::look_at_sleepers() {
@@ -236,6 +251,10 @@ std::size_t loop_core::serve_due(clock::time_point now) {
 }
 
 loop_core::clock::time_point loop_core::next_due() {
+  constexpr auto nothing = clock::time_point::max();
+  if (told_due_.load(std::memory_order_relaxed) != nothing) {
+    asleep_due_ = std::min(asleep_due_, told_due_.exchange(nothing, std::memory_order_seq_cst));
+  }
   if (rescan_.load(std::memory_order_relaxed) &&
       rescan_.exchange(false, std::memory_order_seq_cst)) {
     asleep_due_ = clock::time_point::max();
@@ -316,25 +335,26 @@ woke loop_core::wait(clock::time_point deadline, bool for_room, condition until)
     loop_core* self;
     condition until;
     bool held;
-  } both{this, until, false};
+    clock::time_point planned;
+  } both{this, until, false, clock::time_point::max()};
   const condition either{[](void* context) {
                            auto& look = *static_cast<looks*>(context);
                            look.held = look.until();
                            loop_core& self = *look.self;
                            return look.held || self.has_posts() ||
                                   self.rescan_.load(std::memory_order_seq_cst) ||
+                                  self.told_due_.load(std::memory_order_seq_cst) < look.planned ||
                                   self.wanted_.load(std::memory_order_relaxed) != 0;
                          },
                          &both};
-  const auto planned = std::min(deadline, next_due());
+  const auto planned = both.planned = std::min(deadline, next_due());
   // seq_cst, with the load in due() and post(): either our last look finds the news, or they nudge.
   waits_until_.store(planned, std::memory_order_seq_cst);
   woke how;
   if (busy_poll_ > 0ns && spin(planned, busy_poll_, either)) {
     how = either() ? woke::condition : woke::input;
   } else {
-    session* const only =
-        alone() && active_.size() == 1 && active_[0] != nullptr ? active_[0]->direct() : nullptr;
+    session* const only = only_memory() ? active_[0]->direct() : nullptr;
     how =
         only != nullptr ? only->wait(bound(planned), for_room, either) : wait_many(planned, either);
   }

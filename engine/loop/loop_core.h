@@ -41,7 +41,8 @@ class loop_core {
   bool has_posts() const noexcept { return posted_.load(std::memory_order_seq_cst); }
   // Whoever drives looks again at posts, conditions and deadlines.
   void nudge() noexcept;
-  // Something is due at `when`: whoever waits must not sleep past it.
+  // Something is due at `when`, of a source that may be asleep: whoever waits, or will, must not
+  // sleep past it.
   void due(clock::time_point when);
   // A descriptor that is readable when run_once() has something to do; from now on every holder of
   // the wheel prepares for a host that sleeps on it.
@@ -89,6 +90,7 @@ class loop_core {
   bool arm_active();
   void activate_all() noexcept;
   std::size_t look_at_sleepers();
+  bool only_memory() noexcept;
   bool active_input() noexcept;
   void dispatch(std::span<const reactor_event> events);
   woke wait_many(clock::time_point planned, condition until);
@@ -113,7 +115,7 @@ class loop_core {
   timer_queue timers_;
   spin_policy policy_;
   std::chrono::nanoseconds busy_poll_{0};
-  std::uint32_t turns_ = 0;  // with sleepers
+  std::uint32_t turns_ = 0;
 
   std::atomic<std::uint64_t> ran_{0};  // times that run_once() ran something
   std::size_t in_a_row_ = 0;           // run while others wait
@@ -123,6 +125,7 @@ class loop_core {
   std::vector<unique_function<void()>> spare_posts_;  // an empty one, for its memory
   std::atomic<bool> posted_{false};
   std::atomic<bool> rescan_{false};
+  std::atomic<clock::time_point> told_due_{clock::time_point::max()};  // by other threads, in due()
   std::atomic<bool> pollable_{false};
   std::atomic<std::uint32_t> wanted_{0};  // threads in take()
   std::atomic<const void*> bell_{nullptr};
