@@ -124,6 +124,7 @@ void submission_ring::notify(int socket, std::span<const std::byte> message) noe
   }
   const std::uint8_t slot = free_sends_[--free_send_count_];
   if (!message.empty()) std::memcpy(sends_[slot].data(), message.data(), message.size());
+  sizes_[slot] = static_cast<std::uint8_t>(message.size());
   ::io_uring_prep_send(sqe, socket, sends_[slot].data(), message.size(), transfer_flags);
   ::io_uring_sqe_set_data64(sqe, tag_of_slot(slot));
   ++held_;
@@ -165,6 +166,31 @@ void submission_ring::submit() noexcept {
     ::io_uring_submit(&ring_->ring);
     held_ = 0;
     reap();  // also makes room, which an older kernel may have been asking for
+  }
+  if (::io_uring_sq_ready(&ring_->ring) != 0) [[unlikely]]
+    carry_out();
+}
+
+// A kernel that goes on refusing, for want of memory or by a seccomp filter that came later: what
+// it was to do is done by plain calls, and what lies in the ring is turned into nothing.
+void submission_ring::carry_out() noexcept {
+  io_uring_sq& queue = ring_->ring.sq;
+  // acquire: pairs with the kernel's release; what is behind the head it has read.
+  const unsigned head = __atomic_load_n(queue.khead, __ATOMIC_ACQUIRE);
+  for (unsigned at = head; at != *queue.ktail; ++at) {
+    io_uring_sqe& sqe = queue.sqes[queue.array[at & queue.ring_mask]];
+    const std::uint64_t tag = sqe.user_data;
+    if (tag == trial_tag) continue;  // nothing already
+    const int socket = sqe.fd;
+    ::io_uring_prep_nop(&sqe);
+    ::io_uring_sqe_set_data64(&sqe, trial_tag);
+    if (tag <= send_slots) {
+      const auto slot = static_cast<std::uint8_t>(tag - 1);
+      ::send(socket, sends_[slot].data(), sizes_[slot], transfer_flags);
+      free_sends_[free_send_count_++] = slot;
+    } else {
+      transfer_now(*reinterpret_cast<socket_transfer*>(tag));
+    }
   }
 }
 

@@ -28,7 +28,7 @@ class submission_ring {
   // As those of the reactor.
   void notify(int socket, std::span<const std::byte> message) noexcept;
   void start(socket_transfer& what) noexcept;
-  // What a kernel short of memory refuses several times stays for the next time.
+  // What the kernel refuses several times is done by plain calls.
   void submit() noexcept;
 
  private:
@@ -38,9 +38,11 @@ class submission_ring {
   explicit submission_ring(std::unique_ptr<ring_owner> ring) noexcept;
   io_uring_sqe* next_sqe() noexcept;
   void reap() noexcept;
+  void carry_out() noexcept;
 
   std::unique_ptr<ring_owner> ring_;
   std::array<std::array<std::byte, notify_max_bytes>, send_slots> sends_;
+  std::array<std::uint8_t, send_slots> sizes_;  // of what waits in `sends_`
   std::array<std::uint8_t, send_slots> free_sends_;
   std::size_t free_send_count_ = send_slots;
   unsigned held_ = 0;  // prepared since the last submission

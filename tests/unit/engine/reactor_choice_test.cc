@@ -144,6 +144,45 @@ TEST_F(reactor_choice, says_so_when_the_environment_forces_what_is_denied) {
   EXPECT_EQ(code, 0);
 }
 
+TEST_F(reactor_choice, does_without_io_uring_when_it_is_denied_later) {
+  if (!reactor::create(reactor_kind::io_uring)) GTEST_SKIP() << "expected: denied here already";
+  const pid_t child = ::fork();
+  if (child == 0) {
+    auto made = reactor::create(reactor_kind::io_uring);
+    if (!made) ::_exit(1);
+    if (!deny_syscall(SYS_io_uring_enter, EPERM)) ::_exit(filters_denied);
+    reactor& loop = **made;
+    for (int round = 0; round < 100; ++round) {  // more than the ring has room for
+      if (!works(loop)) ::_exit(2);
+      socket_pair pair;
+      std::byte out{3}, in{};
+      iovec from{&out, 1}, to{&in, 1};
+      struct counted : socket_transfer {
+        std::int64_t outcome = -1;
+      } sends, receives;
+      sends.socket = pair.ours.get();
+      receives.socket = pair.theirs.get();
+      receives.receives = true;
+      sends.message.msg_iov = &from;
+      receives.message.msg_iov = &to;
+      sends.message.msg_iovlen = receives.message.msg_iovlen = 1;
+      sends.completed = receives.completed = [](socket_transfer& self, std::int64_t how) noexcept {
+        static_cast<counted&>(self).outcome = how;
+      };
+      loop.start(sends);
+      loop.start(receives);
+      loop.flush();
+      if (sends.outcome != 1 || receives.outcome != 1 || in != out) ::_exit(3);
+    }
+    ::_exit(0);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  if (WEXITSTATUS(status) == filters_denied) GTEST_SKIP() << "expected: no seccomp filters here";
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
 TEST_F(reactor_choice, falls_back_to_epoll_where_io_uring_is_denied) {
   for (const auto& each : denials) {
     const int code = exit_code_without(each.syscall_number, each.error_number, [] {
