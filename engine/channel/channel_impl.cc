@@ -137,8 +137,9 @@ std::size_t channel_impl::turn() {
   if (sender_count_.load(std::memory_order_relaxed) != 0 ||
       owed_count_.load(std::memory_order_relaxed) != 0 ||
       room_came_.load(std::memory_order_relaxed)) {
-    serve_room();
+    done += serve_room();
   }
+  if (owes_bye_) say_bye();
   link_->write();
   if (const auto activity = link_->activity(); activity != heard_activity_) {
     heard_activity_ = activity;
@@ -287,7 +288,7 @@ void channel_impl::take_control(const frame_fields& fields, message&& what) {
         const std::lock_guard guard(state_mutex_);
         const auto waiting = std::ranges::find(inbox_, fields.request_id, &message::request_id);
         if (waiting != inbox_.end()) {
-          inbox_bytes_ -= waiting->data.size();
+          inbox_bytes_ -= held_bytes(*waiting);
           inbox_.erase(waiting);
           return;
         }
@@ -317,7 +318,7 @@ void channel_impl::take_message(const frame_fields& fields, message&& what) {
   {
     const std::lock_guard guard(state_mutex_);
     if (receivers_.empty()) {
-      inbox_bytes_ += what.data.size();
+      inbox_bytes_ += held_bytes(what);
       inbox_.push_back(std::move(what));
       if (inbox_.size() >= options_.inbox_messages || inbox_bytes_ >= options_.inbox_bytes) {
         inbox_full_.store(true, std::memory_order_relaxed);
@@ -362,10 +363,17 @@ void channel_impl::say(frame_kind kind, message what) {
 
 void channel_impl::begin_close() {
   if (at(phase::over) || at(phase::closing)) return;
-  if (at(phase::open)) say(frame_kind::bye, message());
+  if (at(phase::open)) owes_bye_ = true;
+  say_bye();
   close_reason_ = channel_error(errc::closed, "this side closed the channel");
   phase_deadline_ = after(clock::now(), options_.flush_timeout);
   phase_.store(phase::closing, std::memory_order_release);
+}
+
+void channel_impl::say_bye() {
+  if (!owes_bye_ || sender_count_.load(std::memory_order_relaxed) != 0) return;
+  owes_bye_ = false;
+  say(frame_kind::bye, message());
 }
 
 void channel_impl::close() {

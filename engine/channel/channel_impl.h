@@ -123,6 +123,7 @@ class channel_impl final : public channel,
   result<void> check_size(const frame_fields& fields) const;
   void owe(frame_kind kind, std::uint64_t request_id);
   void give_up(std::uint64_t id);
+  bool withdraw(std::uint64_t id);
   result<std::uint64_t, channel_error> start(message& what, std::chrono::nanoseconds timeout,
                                              on_answer&& done, bool wait);
   // Drives, or follows whoever does, until `me` has arrived (true) or the deadline passes.
@@ -140,8 +141,9 @@ class channel_impl final : public channel,
   void opened();
   void refuse(channel_error why);
   void begin_close();
+  void say_bye();
   void finish(channel_error why);
-  void serve_room();
+  std::size_t serve_room();
   void match();
   std::size_t expire(clock::time_point now);
   std::chrono::nanoseconds silence_allowed() const noexcept;
@@ -161,7 +163,8 @@ class channel_impl final : public channel,
   std::atomic<phase> phase_{phase::connecting};
   bool joined_ = false;
   bool in_turn_ = false;
-  unsigned taken_ = 0;  // frames
+  bool owes_bye_ = false;  // while closing: what waits for room goes first
+  unsigned taken_ = 0;     // frames
   clock::time_point turn_now_{};
   clock::time_point phase_deadline_ = clock::time_point::max();
   clock::time_point heard_{}, pinged_{};

@@ -124,22 +124,25 @@ send_result channel_impl::submit(const frame_fields& fields, message& what, send
   }
   wake();
   if (!drive(me, after(clock::now(), how.timeout))) {
-    {
-      const std::lock_guard guard(state_mutex_);
-      const auto at_place = std::ranges::find(senders_, &me, &room_waiter::thread);
-      if (at_place != senders_.end()) {
-        senders_.erase(at_place);
-        sender_count_.fetch_sub(1, std::memory_order_relaxed);
-        return timed_out("no room", how.timeout);
+    // Not among those who wait: it is being sent, or put back since there was no room after all.
+    while (!me.arrived()) {
+      {
+        const std::lock_guard guard(state_mutex_);
+        const auto at_place = std::ranges::find(senders_, &me, &room_waiter::thread);
+        if (at_place != senders_.end()) {
+          senders_.erase(at_place);
+          sender_count_.fetch_sub(1, std::memory_order_relaxed);
+          return timed_out("no room", how.timeout);
+        }
       }
+      ::sched_yield();
     }
-    while (!me.arrived()) ::sched_yield();  // it is being sent
   }
   return std::move(*outcome);
 }
 
 // Sends for those who wait, in turn. With the wheel.
-void channel_impl::serve_room() {
+std::size_t channel_impl::serve_room() {
   room_came_.store(false, std::memory_order_relaxed);
   bool full = false;
   for (;;) {
@@ -159,7 +162,13 @@ void channel_impl::serve_room() {
     if (!owed_.empty()) owed_.pop_front();
     owed_count_ = owed_.size();
   }
-  while (!full) {
+  // Not without end: what is told of its sending may send again.
+  std::size_t served = 0;
+  for (; !full; ++served) {
+    if (served == frames_per_turn) {
+      room_came_.store(true, std::memory_order_relaxed);
+      break;
+    }
     room_waiter first;
     {
       const std::lock_guard guard(state_mutex_);
@@ -192,6 +201,7 @@ void channel_impl::serve_room() {
     }
   }
   link_->want_room(full);
+  return served;
 }
 
 void channel_impl::has_room() noexcept {
@@ -217,14 +227,31 @@ void channel_impl::owe(frame_kind kind, std::uint64_t request_id) {
 
 // Tells the peer that nobody waits for its answer.
 void channel_impl::give_up(std::uint64_t id) {
+  if (withdraw(id)) return;  // it has never left
   counters_.cancels_sent.add(1, mine());
   message nothing;
   nothing.request_id = id;
   if (!link_->send(control_fields(frame_kind::cancel, nothing), nothing, true)) {
     owe(frame_kind::cancel, id);
-    return wake();
+    return has_room();
   }
   link_->write_now();
+}
+
+// Takes back a request that waits for room.
+bool channel_impl::withdraw(std::uint64_t id) {
+  if (sender_count_.load(std::memory_order_relaxed) == 0) return false;
+  message dropped;  // beyond the lock
+  const std::lock_guard guard(state_mutex_);
+  const auto waiting = std::ranges::find_if(senders_, [id](const room_waiter& each) {
+    return each.thread == nullptr && (each.fields.flags & frame_asks) != 0 &&
+           each.fields.request_id == id;
+  });
+  if (waiting == senders_.end()) return false;
+  dropped = std::move(waiting->what);
+  senders_.erase(waiting);
+  sender_count_.fetch_sub(1, std::memory_order_relaxed);
+  return true;
 }
 
 send_result channel_impl::send(message what, send_options how) {
@@ -240,13 +267,14 @@ send_result channel_impl::send_async(message what, on_sent done) {
   {
     const std::lock_guard guard(state_mutex_);
     if (failure_) return *failure_;
+    if (!is_connected()) return channel_error(errc::closed, "the channel is not open");
     if (senders_.size() >= options_.max_requests) {
       return channel_error(errc::full, "too many sends wait for room");
     }
     senders_.push_back({nullptr, nullptr, fields, std::move(what), std::move(done)});
     sender_count_.fetch_add(1, std::memory_order_relaxed);
   }
-  wake();
+  has_room();  // if there is any
   return {};
 }
 
@@ -293,7 +321,7 @@ result<std::uint64_t, channel_error> channel_impl::start(message& what,
     if (!requests_.end(*id)) return *id;
     return sent.error();
   }
-  if (sender_count_.load(std::memory_order_relaxed) != 0) wake();
+  if (sender_count_.load(std::memory_order_relaxed) != 0) has_room();
   core_.due(deadline);
   return *id;
 }
@@ -347,10 +375,13 @@ send_result channel_impl::answer_to(std::uint64_t request_id, message& answer, s
   auto sent = submit(fields, answer, queues ? send_options{false, {}} : how);
   if (queues && !sent && sent.error().code == errc::full) {
     // An answer is never lost for want of room: it waits, bounded by what was asked of us.
-    const std::lock_guard guard(state_mutex_);
-    if (failure_) return *failure_;
-    senders_.push_back({nullptr, nullptr, fields, std::move(answer), {}});
-    sender_count_.fetch_add(1, std::memory_order_relaxed);
+    {
+      const std::lock_guard guard(state_mutex_);
+      if (failure_) return *failure_;
+      senders_.push_back({nullptr, nullptr, fields, std::move(answer), {}});
+      sender_count_.fetch_add(1, std::memory_order_relaxed);
+    }
+    has_room();  // or nobody would ask the link for it
     return {};
   }
   if (!sent && counted) asked_of_us_.put_back(request_id);

@@ -11,7 +11,7 @@ namespace ferry {
 
 // The first of the inbox, with the lock held. `made_room`: the peer may go on, wake() tells it.
 message channel_impl::take_oldest(bool& made_room) {
-  inbox_bytes_ -= inbox_.front().data.size();
+  inbox_bytes_ -= held_bytes(inbox_.front());
   message first = std::move(inbox_.front());
   inbox_.pop_front();
   // Half of it free before the peer may go on: one wakeup for many messages.

@@ -170,7 +170,7 @@ listener_stats listener_impl::get_stats() const {
 std::size_t listener_impl::tick(clock::time_point now) {
   if (now < resume_) return 0;
   resume_ = clock::time_point::max();
-  (void)core_.watch(*this, socket_.get(), 0);
+  if (!core_.watch(*this, socket_.get(), 0)) resume_ = now + pause_when_short;  // still short
   return 0;
 }
 

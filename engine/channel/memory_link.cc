@@ -24,7 +24,10 @@ result<void> memory_link::send(const frame_fields& fields, message& what, bool u
   out_.bytes += size_of(fields);
   out_.frames.push_back({fields, std::move(what)});
   what = {};
-  if (std::exchange(out_.reader_sleeps, false) && out_.reader != nullptr) out_.reader->wake();
+  // relaxed, here and below: the mutex orders arm() and this; disarm() only spares a wakeup.
+  if (out_.reader_sleeps.exchange(false, std::memory_order_relaxed) && out_.reader != nullptr) {
+    out_.reader->wake();
+  }
   return {};
 }
 
@@ -88,12 +91,12 @@ bool memory_link::has_input() noexcept {
 
 void memory_link::arm() {
   const std::lock_guard guard(pipe_->mutex);
-  in_.reader_sleeps = true;
+  in_.reader_sleeps.store(true, std::memory_order_relaxed);
 }
 
 void memory_link::disarm() noexcept {
-  const std::lock_guard guard(pipe_->mutex);
-  in_.reader_sleeps = false;
+  // Without the mutex: whoever wakes us with the wheel of a loop that both ends share holds it.
+  in_.reader_sleeps.store(false, std::memory_order_relaxed);
 }
 
 bool memory_link::flushed() noexcept { return true; }

@@ -2,6 +2,7 @@
 // Threads, Lifetime, Errors   as link.h. The two ends may be on different loops.
 // Source    engine/channel/README.md, "Links".
 #pragma once
+#include <atomic>
 #include <deque>
 #include <mutex>
 
@@ -24,7 +25,8 @@ class memory_pipe {
     std::uint64_t bytes = 0;
     link_sink* reader = nullptr;
     link_sink* writer = nullptr;
-    bool reader_sleeps = false;
+    // Cleared without the mutex: by the reader, and also while it is told with the mutex held.
+    std::atomic<bool> reader_sleeps{false};
     bool writer_waits = false;
     bool closed = false;
   };

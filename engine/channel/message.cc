@@ -100,6 +100,15 @@ message error_message(std::uint32_t code, std::string text) {
   return made;
 }
 
+std::uint64_t held_bytes(const message& what) noexcept {
+  std::uint64_t sum =
+      what.data.size() + what.function.size() + what.text.size() + what.stack_trace.size();
+  for (const auto& pair : what.metadata) {
+    sum += sizeof pair + pair.first.size() + pair.second.size();
+  }
+  return sum;
+}
+
 result<health_report> health_of(const message& answer) {
   if (answer.kind != message_kind::health_response) {
     return error{errc::corrupt, 0, "not a health response"};

@@ -83,6 +83,9 @@ message shutdown_request(bool graceful, std::uint64_t timeout_ms);
 message ack();
 message error_message(std::uint32_t code, std::string text);
 
+// Memory that a message holds, in bytes: data, texts, and what stands for each pair of metadata.
+std::uint64_t held_bytes(const message& what) noexcept;
+
 // What a health_response says; metrics are zero if it carries none. corrupt: not such a message.
 result<health_report> health_of(const message& answer);
 

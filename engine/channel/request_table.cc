@@ -70,7 +70,8 @@ std::optional<request_table::expired> request_table::end_due(clock::time_point n
 std::optional<request_table::entry> request_table::end_any() {
   const guard held(*this);
   if (count() == 0) return std::nullopt;
-  for (std::size_t index = 0; index < slots_.size(); ++index) {
+  while (scan_ < slots_.size()) {  // nothing begins any more: once through is enough
+    const std::size_t index = scan_++;
     if (slots_[index].id == 0) continue;
     std::optional<entry> ended(std::move(slots_[index].request));
     release(index);
@@ -82,6 +83,7 @@ std::optional<request_table::entry> request_table::end_any() {
 void request_table::close() {
   const guard held(*this);
   closed_ = true;
+  scan_ = 0;
 }
 
 }  // namespace ferry

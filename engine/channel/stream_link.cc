@@ -183,7 +183,10 @@ void stream_link::connect_next(const std::string& why) {
 }
 
 bool stream_link::has_input() noexcept {
-  if (receiving_.busy || failure_ || broken_write_.load(std::memory_order_relaxed)) return true;
+  if (receiving_.busy || failure_) return true;
+  if (broken_write_.load(std::memory_order_relaxed)) {
+    return !paused_ || sink_->wants_more();  // lost() waits until what has come is taken
+  }
   const bool blocked = outbox_.full() || (cipher_ && cipher_->pending());
   if (blocked && !asked_for_room_) return true;
   if (!blocked && outbox_.any() && !connecting() && !sending_.busy) return true;
@@ -329,6 +332,7 @@ std::size_t stream_link::read(std::size_t limit) {
       pull();
     }
   }
+  if (!stopped && count >= limit) came_ = true;  // there may be more frames in the buffer
   paused_ = stopped;
   set_interest();
   return count;
