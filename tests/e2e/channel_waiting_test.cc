@@ -166,11 +166,11 @@ TEST(channel_waiting_memory, both_ends_may_be_on_one_loop) {
   loop shared = make_loop();
   auto both = memory_channel_pair(test_instance(), on(shared), on(shared));
   ASSERT_TRUE(both);
-  auto [near, far] = *both;
+  const channel_ptr near = both->first, far = both->second;
   std::string got;
   far->on_message([&](message&& what) { got = what.data.text(); });
   let_sleep(shared);
-  shared.post([near = near] {  // on the thread that drives, while the other end sleeps
+  shared.post([near] {  // on the thread that drives, while the other end sleeps
     EXPECT_TRUE(near->send(execution_request("", payload::copy_of(std::string_view("in")))));
   });
   EXPECT_TRUE(run_until(shared, [&] { return got == "in"; }));
