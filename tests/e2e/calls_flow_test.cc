@@ -207,6 +207,11 @@ TEST_F(calls_flow, of_answers_that_the_host_keeps_ends_at_its_returns_ring_and_r
   EXPECT_EQ(code_of(host.call(make, bytes_of("5000 k"), brief)), errc::timeout);
   kept.pop_back();
   EXPECT_EQ(ask(host, "echo", "resumed"), "resumed");
+  // The answer that had no room comes when there is some, before or after that of the next call.
+  const auto limit = std::chrono::steady_clock::now() + generous;
+  while (host.stats().stale_answers == 0 && std::chrono::steady_clock::now() < limit) {
+    EXPECT_EQ(ask(host, "echo", "on"), "on");
+  }
   EXPECT_EQ(host.stats().stale_answers, 1u);
   kept.clear();
   const auto again = host.call(make, bytes_of("5000 k"));
