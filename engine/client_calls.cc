@@ -130,7 +130,7 @@ bool client::impl::wait_in_crowd(follower& me) {
 
 void client::impl::drive_until_arrived(follower& me, clock::time_point deadline) {
   for (;;) {
-    const std::size_t landed = loop_->alone() ? poll() : loop_->turn();
+    const std::size_t landed = loop_->alone() && !loop_->has_posts() ? poll() : loop_->turn();
     if (me.arrived()) return;
     if (core_.over()) return finish();
     if (landed != 0) {

@@ -372,7 +372,11 @@ class client::impl final : public loop_source,
       if (loop_->try_take()) {
         loop_->activate(*this);
         loop_->turn();
-        if (!there()) (void)loop_->wait(deadline, true, there);
+        session_->wake_for_room(true);  // of a loop with several sources
+        if (!there() && loop_->wait(deadline, true, there) == woke::timeout) {
+          loop_->serve_due(clock::now());
+        }
+        session_->wake_for_room(false);
         loop_->leave();
       } else {
         follower me;

@@ -125,7 +125,10 @@ result<void> client::impl::send_item(const record_fields& fields, std::span<cons
     return filled != nullptr ? core_.send(fields, *filled) : core_.send(fields, bytes);
   };
   auto sent = attempt();
-  if (sent || sent.error().code != errc::full || !wait || loop_->mine()) return sent;
+  if (sent || sent.error().code != errc::full || !wait) return sent;
+  if (loop_->mine()) {
+    return error{errc::invalid_request, 0, "no room, and a callback cannot wait for it: co_await"};
+  }
   const auto room = drive_until(after(options_.timeout), stop_ref(), [&] {
     if (!calls_.holds(fields.call)) {  // cancelled, or ended by the function
       sent = error{errc::closed, 0, "the call has ended"};

@@ -46,7 +46,9 @@ std::size_t worker_link::turn() {
   if (functions_.waiting_inside == 0) functions_.forget_replaced();
   std::size_t done = functions_.waiting_inside == 0 && !deferred_.empty() ? run_deferred() : 0;
   stuck_ = room_.owed() >= max_owed;
-  if (!stuck_) {
+  if (finished_) {
+    // What lies there still is of a caller that is gone.
+  } else if (!stuck_) {
     done += session_->poll(
         [this](const record_fields& fields, body&& content) { take(fields, std::move(content)); },
         poll_batch);
@@ -141,7 +143,8 @@ bool worker_link::pump(follower* me, std::chrono::steady_clock::time_point deadl
       if (now >= deadline) break;
     }
   }
-  functions_.waiting_inside--;
+  // Calls of other hosts were put off, and their links may sleep.
+  if (--functions_.waiting_inside == 0) loop_->activate_all();
   return there();
 }
 

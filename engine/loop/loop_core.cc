@@ -69,7 +69,10 @@ void loop_core::leave() {
     waits_until_.store(next, std::memory_order_seq_cst);
     wheel_.leave();
     // Of a call or a job that another thread began meanwhile.
-    if (has_posts() || rescan_.load(std::memory_order_seq_cst)) nudge();
+    if (has_posts() || rescan_.load(std::memory_order_seq_cst) ||
+        told_due_.load(std::memory_order_seq_cst) < next) {
+      nudge();
+    }
     return;
   }
   wheel_.leave();
@@ -213,7 +216,7 @@ std::size_t loop_core::turn() {
   bool gone = false;
   for (std::size_t i = 0; i < active_.size(); ++i) {
     if (active_[i] != nullptr) done += active_[i]->turn();
-    gone |= active_[i] == nullptr;
+    gone |= i < active_.size() && active_[i] == nullptr;  // a turn may run turns inside
   }
   if (gone) std::erase(active_, nullptr);
   // Who never rests must not forget those that sleep, nor those that wait for a descriptor.

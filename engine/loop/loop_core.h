@@ -72,6 +72,7 @@ class loop_core {
   timer_queue& timers() noexcept { return timers_; }
   // A source that is asleep is polled at every turn again.
   void activate(loop_source& source) noexcept;
+  void activate_all() noexcept;
   bool alone() const noexcept { return live_ == 1; }
   // Runs posts, lets every active source take its turn, runs what is due as of the last scheduler
   // tick. How much it did.
@@ -88,7 +89,6 @@ class loop_core {
  private:
   loop_core(std::unique_ptr<reactor> waker, unique_fd wake);
   bool arm_active();
-  void activate_all() noexcept;
   std::size_t look_at_sleepers();
   bool only_memory() noexcept;
   bool active_input() noexcept;

@@ -26,6 +26,12 @@ class owed_records {
         return;
       }
     }
+    // One sign of life says as much as many.
+    if (fields.kind == record_kind::progress) {
+      for (const entry& each : waiting_) {
+        if (each.fields.kind == record_kind::progress && each.fields.call == fields.call) return;
+      }
+    }
     waiting_.push_back({fields, std::move(content)});
     count_.store(waiting_.size(), std::memory_order_relaxed);
   }

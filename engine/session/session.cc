@@ -422,7 +422,7 @@ woke session::sleep(std::optional<clock::time_point> deadline, bool for_room,
 
 void session::arm() {
   owe_nothing();
-  const bool room = wants_room_ || core_->lent().outstanding() != 0;
+  const bool room = wants_room_ || wakes_for_room_ || core_->lent().outstanding() != 0;
   (void)sleeper_.raise(in_reactor | (room ? wants_room : awake));
   armed_ = true;
   core_->collect_returns();

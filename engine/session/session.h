@@ -50,6 +50,8 @@ class session {
   }
   // From now on room in our ring counts as input, and the peer wakes us for it.
   void want_room(bool wanted) noexcept { wants_room_ = wanted; }
+  // While it sleeps in a reactor the peer also wakes us when it frees ring space or returns bodies.
+  void wake_for_room(bool wanted) noexcept { wakes_for_room_ = wanted; }
   // Whether a spin of any length is worth while now. Tells the peer on which CPU we wait.
   bool spinning_pays() noexcept;
 
@@ -103,6 +105,7 @@ class session {
   bool movable_ = false;
   bool armed_ = false;
   bool wants_room_ = false;
+  bool wakes_for_room_ = false;
   bool carries_messages_ = false;
 };
 

@@ -38,13 +38,16 @@ stream_core::next_result stream_core::read(std::chrono::nanoseconds idle) {
     if (auto next = try_next()) return std::move(*next);
     const auto began = idle == no_limit ? clock::time_point() : coarse_now();
     follower me;
+    auto left = idle;
     while (in.wait({&me, nullptr, nullptr})) {
-      auto arrived = host->block(me, idle);
+      auto arrived = host->block(me, left);
       in.stop_waiting();
       if (!arrived) return std::move(arrived).error();
       if (*arrived) break;
       if (auto next = try_next()) return std::move(*next);
-      if (!idle_until(idle, began)) return end_as_idle(idle);
+      const auto until = idle_until(idle, began);
+      if (!until) return end_as_idle(idle);
+      if (idle != no_limit) left = *until - clock::now();  // there was progress meanwhile
     }
   }
 }
