@@ -47,6 +47,16 @@ class client::impl final : public loop_source,
     if (timeout > clock::time_point::max() - now) return clock::time_point::max();
     return now + std::max(timeout, std::chrono::nanoseconds::zero());
   }
+  static std::chrono::nanoseconds left_until(clock::time_point deadline) {
+    if (deadline == clock::time_point::max()) return std::chrono::nanoseconds::max();
+    return std::max<std::chrono::nanoseconds>(deadline - clock::now(),
+                                              std::chrono::nanoseconds::zero());
+  }
+  // As records carry it: 0 is none, what has run out is the least there is.
+  static std::uint64_t on_the_wire(std::chrono::nanoseconds timeout) {
+    if (timeout == std::chrono::nanoseconds::max()) return 0;
+    return static_cast<std::uint64_t>(std::max<std::int64_t>(timeout.count(), 1));
+  }
   static std::optional<clock::time_point> bound(clock::time_point deadline) {
     if (deadline == clock::time_point::max()) return std::nullopt;
     return deadline;
@@ -88,12 +98,13 @@ class client::impl final : public loop_source,
   // --- calls ------------------------------------------------------------------------------------
   // Starts a call; the completion is gone afterwards, whether it started or not. `Argument`:
   // std::span<const std::byte> or ferry::loan&. `watched`: the deadline for the table to watch.
-  // `prepare(id)` runs before the call can end.
+  // `prepare(id)` runs before the call can end. `timeout`: what waiting for room took is gone from
+  // it afterwards.
   using nothing = call_table::nothing;
   template <class Argument, class Done, class Prepare = nothing>
   result<std::uint64_t, call_error> start(record_fields fields, Argument&& argument, Done&& done,
                                           clock::time_point watched,
-                                          std::chrono::nanoseconds timeout,
+                                          std::chrono::nanoseconds& timeout,
                                           const call_options& options, session_core::notice when,
                                           Prepare&& prepare = {}) {
     if constexpr (std::is_same_v<std::decay_t<Argument>, std::span<const std::byte>>) {
@@ -106,26 +117,25 @@ class client::impl final : public loop_source,
     }
     auto id = calls_.begin(done, watched, fields.function, prepare);
     if (!id && options.wait_for_room) {
-      if (auto room = drive_until(after(timeout), options.stop,
-                                  [&] {
-                                    id = calls_.begin(done, watched, fields.function, prepare);
-                                    return id.has_value();
-                                  });
-          !room) {
-        return refusal(room.error());
-      }
+      const auto deadline = from(clock::now(), timeout);
+      auto room = drive_until(deadline, options.stop, [&] {
+        id = calls_.begin(done, watched, fields.function, prepare);
+        return id.has_value();
+      });
+      if (!room) return refusal(room.error());
+      timeout = left_until(deadline);
     }
     if (!id) return too_many_calls();
     fields.call = *id;
-    fields.deadline_ns =
-        timeout == std::chrono::nanoseconds::max()
-            ? 0
-            : static_cast<std::uint64_t>(std::max<std::int64_t>(timeout.count(), 1));
+    fields.deadline_ns = on_the_wire(timeout);
     auto sent = core_.send(fields, argument, when);
     if (!sent && sent.error().code == errc::full && options.wait_for_room) {
       // The ring is full: reading answers is what makes room.
-      auto room = drive_until(after(timeout), options.stop, [&] {
+      const auto deadline = from(clock::now(), timeout);
+      auto room = drive_until(deadline, options.stop, [&] {
         if (!calls_.holds(*id)) return true;  // cancelled meanwhile: `sent` is still `full`
+        timeout = left_until(deadline);
+        fields.deadline_ns = on_the_wire(timeout);
         sent = core_.send(fields, argument);
         return sent || sent.error().code != errc::full;
       });
@@ -145,8 +155,9 @@ class client::impl final : public loop_source,
                                                 Prepare&& prepare) {
     const auto timeout = options.timeout.value_or(options_.timeout);
     const auto deadline = after(timeout);
-    auto id = start(fields, argument, done, deadline, timeout, options, session_core::notice::now,
-                    prepare);
+    auto left = timeout;
+    auto id =
+        start(fields, argument, done, deadline, left, options, session_core::notice::now, prepare);
     if (id) {
       // Asked to stop while `prepare` had the call listen, before there was a call to be ended.
       if (options.stop.stop_requested()) canceller{weak_from_this(), *id}();
@@ -162,7 +173,7 @@ class client::impl final : public loop_source,
                    std::uint32_t* function = nullptr) {
     if (loop_->mine()) return must_not_wait();
     if (options.stop.stop_requested()) return cancelled(false);
-    const auto timeout = options.timeout.value_or(options_.timeout);
+    auto timeout = options.timeout.value_or(options_.timeout);
     follower me;
     std::optional<call_result> outcome;
     struct landing {

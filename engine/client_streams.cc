@@ -39,7 +39,7 @@ std::shared_ptr<stream_core> client::impl::open_stream(function_id function,
     const std::lock_guard guard(streams_lock_);
     streams_.emplace(call, stream);
   };
-  const auto timeout = options.timeout.value_or(stream_core::no_limit);
+  auto timeout = options.timeout.value_or(stream_core::no_limit);
   const auto deadline = after(timeout);
   const auto begin = [&](auto&& argument) {
     return start(fields, argument, std::move(done), deadline, timeout, options,

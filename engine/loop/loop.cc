@@ -41,7 +41,7 @@ void loop::drive_until_done(const spawned& running) {
 loop::sleeping loop::sleep_for(std::chrono::nanoseconds time) { return {core_, time}; }
 
 loop::sleeping::~sleeping() {
-  if (!armed()) return;
+  if (!armed() || core_->forked()) return;
   const wheel_guard wheel(*core_);
   core_->timers().cancel(*this);
 }

@@ -89,6 +89,7 @@ void loop_core::take() {
 }
 
 int loop_core::fd() {
+  if (forked()) return reactor_->fd();
   pollable_.store(true, std::memory_order_relaxed);
   if (try_take()) leave();  // arms
   return reactor_->fd();

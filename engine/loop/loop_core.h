@@ -136,7 +136,8 @@ class loop_core {
 // Takes the wheel of a loop for a block, unless the thread has it already.
 class wheel_guard {
  public:
-  explicit wheel_guard(loop_core& loop) : loop_(loop), ours_(!loop.mine()) {
+  // In a forked child it takes nothing: the loop is the parent's, and so may its lock be.
+  explicit wheel_guard(loop_core& loop) : loop_(loop), ours_(!loop.forked() && !loop.mine()) {
     if (ours_) loop_.take();
   }
   ~wheel_guard() {

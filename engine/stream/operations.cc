@@ -6,6 +6,7 @@ namespace ferry {
 
 next_operation::~next_operation() {
   if (!waiting_) return;
+  if (stream_->host->loop().forked()) return;  // whoever held a lock is not here
   stream_->in.stop_waiting();
   if (armed()) {
     const wheel_guard wheel(stream_->host->loop());
@@ -52,6 +53,7 @@ void next_operation::on_due(stream_inbox::clock::time_point) {
 
 send_operation::~send_operation() {
   if (!waiting_) return;
+  if (stream_->host->loop().forked()) return;
   stream_->out.stop_waiting();
   stream_->host->forget_room(this);
   if (armed()) {
@@ -105,6 +107,7 @@ void send_operation::resume() {
 }
 
 void send_operation::on_due(stream_inbox::clock::time_point) {
+  if (stream_->host->loop().forked()) return;
   stream_->out.stop_waiting();
   stream_->host->forget_room(this);
   if (!attempt()) outcome_.emplace(stream_->end_as_idle(idle_));
