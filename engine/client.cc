@@ -120,13 +120,13 @@ result<client, call_error> client::attach(unique_fd socket, client_options optio
 result<function_id, call_error> client::function(std::string_view name, call_options options) {
   return impl_->function(name, options);
 }
-result<function_id, call_error> client::bind(const method_key& method,
-                                             const call_options& options) {
-  return impl_->bind(method, options);
+result<function_id, call_error> client::bind(const method_key& method, call_options& options,
+                                             bool without_deadline) {
+  return impl_->bind(method, options, without_deadline);
 }
 result<function_id, call_error> client::bind_in(impl& of, const method_key& method,
-                                                const call_options& options) {
-  return of.bind(method, options);
+                                                call_options& options) {
+  return of.bind(method, options, false);
 }
 
 result<ferry::loan> client::loan(std::uint64_t size_bytes) {
@@ -144,14 +144,10 @@ call_result client::call(function_id function, ferry::loan argument, call_option
 }
 call_result client::call(std::string_view function, std::span<const std::byte> argument,
                          call_options options) {
-  const auto id = impl_->function(function, options);
-  if (!id) return id.error();
-  return impl_->call(call_of(*id), argument, options);
+  return impl_->call_named(function, argument, std::move(options));
 }
 call_result client::call(std::string_view function, ferry::loan argument, call_options options) {
-  const auto id = impl_->function(function, options);
-  if (!id) return id.error();
-  return impl_->call(call_of(*id), argument, options);
+  return impl_->call_named(function, argument, std::move(options));
 }
 call_result client::call_filled(function_id function, std::span<const std::byte> bytes,
                                 ferry::loan* filled, std::uint8_t flags,
@@ -232,17 +228,19 @@ std::chrono::nanoseconds client::answer_time(const call_options& options) const 
 
 stream<body> client::server_stream(std::string_view function, std::span<const std::byte> argument,
                                    call_options options) {
-  return {open_stream(impl_->bind(function, options), argument, nullptr, wants_items, options),
+  return {open_stream(impl_->bind(function, options, no_deadline), argument, nullptr, wants_items,
+                      options),
           idle(options), errc::internal};
 }
 ferry::upload<body, body> client::upload(std::string_view function, call_options options) {
-  return {open_stream(impl_->bind(function, options), {}, nullptr, sends_items, options),
-          idle(options), answer_time(options)};
+  return {
+      open_stream(impl_->bind(function, options, no_deadline), {}, nullptr, sends_items, options),
+      idle(options), answer_time(options)};
 }
 bidi<body, body> client::open(std::string_view function, call_options options) {
-  return {
-      open_stream(impl_->bind(function, options), {}, nullptr, sends_items | wants_items, options),
-      idle(options)};
+  return {open_stream(impl_->bind(function, options, no_deadline), {}, nullptr,
+                      sends_items | wants_items, options),
+          idle(options)};
 }
 
 // --- the session --------------------------------------------------------------------------------

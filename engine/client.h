@@ -237,9 +237,13 @@ class client {
                                  std::uint8_t flags, completion&&, const call_options&);
   call_result call_filled(function_id, std::span<const std::byte>, ferry::loan*, std::uint8_t flags,
                           const call_options&);
-  result<function_id, call_error> bind(const method_key& method, const call_options& options);
+  // What waiting for room took is gone from options.timeout afterwards; if there was none it is set
+  // to what the client's own leaves, or with `no_deadline`, for streams, stays none.
+  static constexpr bool no_deadline = true;
+  result<function_id, call_error> bind(const method_key& method, call_options& options,
+                                       bool without_deadline = false);
   static result<function_id, call_error> bind_in(impl& of, const method_key& method,
-                                                 const call_options& options);
+                                                 call_options& options);
   static task<call_result> await_call(std::shared_ptr<impl> self, function_id function,
                                       std::span<const std::byte> bytes, ferry::loan* filled,
                                       std::uint8_t flags, call_options options,

@@ -139,6 +139,7 @@ void client::impl::drive_until_arrived(follower& me, clock::time_point deadline)
       const auto now = clock::now();
       loop_->serve_due(now);
       if (me.arrived() || now >= deadline) return;
+      loop_->give_way();
       continue;
     }
     const woke how = loop_->wait(deadline);
@@ -199,12 +200,15 @@ void client::impl::give_notice(std::uint64_t call, errc code) {
 
 // --- names --------------------------------------------------------------------------------------
 
+std::optional<function_id> client::impl::known_number(std::string_view name) {
+  const std::shared_lock guard(names_mutex_);
+  const auto known = names_.find(name);
+  return known != names_.end() ? std::optional(known->second) : std::nullopt;
+}
+
 result<function_id, call_error> client::impl::function(std::string_view name,
                                                        const call_options& options) {
-  {
-    const std::shared_lock guard(names_mutex_);
-    if (const auto known = names_.find(name); known != names_.end()) return known->second;
-  }
+  if (const auto known = known_number(name)) return *known;
   if (name.empty()) return call_error{errc::invalid_request, "a function has no empty name", false};
   record_fields fields;
   fields.kind = record_kind::resolve;
@@ -219,23 +223,23 @@ result<function_id, call_error> client::impl::function(std::string_view name,
   return names_.try_emplace(std::string(name), function_id{number}).first->second;
 }
 
-result<function_id, call_error> client::impl::bind(const method_key& method,
-                                                   const call_options& options) {
+result<function_id, call_error> client::impl::bind(const method_key& method, call_options& options,
+                                                   bool without_deadline) {
   const std::uint32_t slot = method.slot();
   if (slot < slot_cache) {
     // acquire: pairs with the release below; the worker was told before.
     const std::uint32_t known = bound_slots_[slot].load(std::memory_order_acquire);
     if (known != 0) return function_id{known};
   }
-  auto bound = bind(method.name(), options);
+  auto bound = bind(method.name(), options, without_deadline);
   if (bound && slot < slot_cache) {
     bound_slots_[slot].store(bound->value, std::memory_order_release);
   }
   return bound;
 }
 
-result<function_id, call_error> client::impl::bind(std::string_view name,
-                                                   const call_options& options) {
+result<function_id, call_error> client::impl::bind(std::string_view name, call_options& options,
+                                                   bool without_deadline) {
   {
     const std::shared_lock guard(names_mutex_);
     if (const auto known = bound_names_.find(name); known != bound_names_.end()) {
@@ -272,6 +276,7 @@ result<function_id, call_error> client::impl::bind(std::string_view name,
     // Without the lock: whoever makes room runs callbacks, which may bind names too.
     const auto room = drive_until(deadline, options.stop, [&] { return core_.has_room(); });
     if (!room) return refusal(room.error());
+    if (options.timeout || !without_deadline) options.timeout = left_until(deadline);
   }
 }
 

@@ -57,10 +57,6 @@ class client::impl final : public loop_source,
     if (timeout == std::chrono::nanoseconds::max()) return 0;
     return static_cast<std::uint64_t>(std::max<std::int64_t>(timeout.count(), 1));
   }
-  static std::optional<clock::time_point> bound(clock::time_point deadline) {
-    if (deadline == clock::time_point::max()) return std::nullopt;
-    return deadline;
-  }
 
   impl(std::shared_ptr<loop_core> loop, std::unique_ptr<session> session, client_options options);
   // Joins the loop. Apart from the constructor, since it can fail.
@@ -203,6 +199,23 @@ class client::impl final : public loop_source,
     return wait_for(*id, me, outcome, timeout);
   }
 
+  // The time to ask for the number of a name is the call's own.
+  template <class Argument>
+  call_result call_named(std::string_view name, Argument&& argument, call_options options) {
+    auto number = known_number(name);
+    if (!number) {
+      const auto deadline = after(options.timeout.value_or(options_.timeout));
+      auto asked = function(name, options);
+      if (!asked) return std::move(asked).error();
+      number = *asked;
+      options.timeout = left_until(deadline);
+    }
+    record_fields fields;
+    fields.kind = record_kind::call;
+    fields.function = number->value;
+    return call(fields, argument, options);
+  }
+
   // Ends the call as cancelled, unless it has ended: from any thread, soon, on whoever drives.
   struct canceller {
     std::weak_ptr<impl> self;
@@ -216,9 +229,13 @@ class client::impl final : public loop_source,
 
   result<std::size_t, call_error> run_once(std::chrono::nanoseconds timeout);
   result<function_id, call_error> function(std::string_view name, const call_options& options);
+  std::optional<function_id> known_number(std::string_view name);
   // The number of a function that need not exist yet: told to the worker in passing.
-  result<function_id, call_error> bind(const method_key& method, const call_options& options);
-  result<function_id, call_error> bind(std::string_view name, const call_options& options);
+  // What waiting for room took is gone from options.timeout afterwards: see client::bind.
+  result<function_id, call_error> bind(const method_key& method, call_options& options,
+                                       bool without_deadline);
+  result<function_id, call_error> bind(std::string_view name, call_options& options,
+                                       bool without_deadline);
   result<std::chrono::nanoseconds, call_error> ping(const call_options& options);
 
   std::shared_ptr<stream_core> open_stream(function_id function, std::span<const std::byte> bytes,

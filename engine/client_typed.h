@@ -142,7 +142,7 @@ stream<Item> client::server_stream(const method<streamed<Item>(P...), E>& to, ca
   using M = method<streamed<Item>(P...), E>;
   auto core = detail::with_declared<M>(
       [&](std::span<const std::byte> bytes, ferry::loan* filled, std::uint8_t flags) {
-        return open_stream(bind(to, options), bytes, filled,
+        return open_stream(bind(to, options, no_deadline), bytes, filled,
                            static_cast<std::uint8_t>(flags | wants_items), options);
       },
       std::forward<Args>(args)...);
@@ -152,14 +152,15 @@ stream<Item> client::server_stream(const method<streamed<Item>(P...), E>& to, ca
 template <class R, class Item, class E>
 upload<Item, value_or_nothing<R>> client::upload(const method<R(streamed<Item>), E>& to,
                                                  call_options options) {
-  return {open_stream(bind(to, options), {}, nullptr, sends_items, options), idle(options),
-          answer_time(options)};
+  return {open_stream(bind(to, options, no_deadline), {}, nullptr, sends_items, options),
+          idle(options), answer_time(options)};
 }
 
 template <class Out, class In, class E>
 bidi<In, Out> client::open(const method<streamed<Out>(streamed<In>), E>& to, call_options options) {
-  return {open_stream(bind(to, options), {}, nullptr, sends_items | wants_items, options),
-          idle(options)};
+  return {
+      open_stream(bind(to, options, no_deadline), {}, nullptr, sends_items | wants_items, options),
+      idle(options)};
 }
 
 template <class T>

@@ -5,8 +5,11 @@
 namespace ferry {
 
 void follower::arrive() noexcept {
+  std::uint32_t before = state_.load(std::memory_order_relaxed);
   // release: pairs with the acquire in arrived().
-  const std::uint32_t before = state_.exchange(has_arrived, std::memory_order_acq_rel);
+  while (!state_.compare_exchange_weak(before, before == promoted ? arrived_promoted : has_arrived,
+                                       std::memory_order_acq_rel)) {
+  }
   // The object may be gone by now; waking an address that nobody sleeps on is harmless.
   if (before == sleeping) futex_wake_all(state_);
 }
@@ -73,9 +76,10 @@ void driver::follow(follower& me, std::optional<clock::time_point> deadline) {
   followers_.fetch_sub(1, std::memory_order_relaxed);
   // Back to waiting unless the answer has come; a promotion is spent by returning.
   std::uint32_t now = me.state_.load(std::memory_order_relaxed);
-  while (now != follower::has_arrived &&
+  while (now < follower::has_arrived &&
          !me.state_.compare_exchange_weak(now, follower::waiting, std::memory_order_acq_rel)) {
   }
+  if (now == follower::arrived_promoted) pass_on();
 }
 
 void driver::unlink(follower& me) {

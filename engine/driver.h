@@ -16,7 +16,7 @@ class follower {
  public:
   bool arrived() const noexcept {
     // acquire: pairs with the release in arrive(); the outcome is written.
-    return state_.load(std::memory_order_acquire) == has_arrived;
+    return state_.load(std::memory_order_acquire) >= has_arrived;
   }
   // The waiting thread may return and end this object as soon as the state is stored.
   void arrive() noexcept;
@@ -27,7 +27,13 @@ class follower {
 
  private:
   friend class driver;
-  enum : std::uint32_t { waiting = 0, sleeping = 1, promoted = 2, has_arrived = 3 };
+  enum : std::uint32_t {
+    waiting = 0,
+    sleeping = 1,
+    promoted = 2,
+    has_arrived = 3,
+    arrived_promoted = 4,  // somebody else has to take the wheel
+  };
   std::atomic<std::uint32_t> state_{waiting};
   follower* next_ = nullptr;  // in driver::first_, under its mutex
 };

@@ -85,8 +85,11 @@ call_state& context::state() {
     } else if ((*link_)->finished()) {
       state_->cancel(errc::unavailable, "the caller is gone");
     } else {
-      (*link_)->remember(made_);
-      if (const auto when = deadline()) state_->watch(*when);
+      if (!(*link_)->remember(made_)) {
+        (void)state_->fail(errc::overloaded, worker_link::too_many, {});
+      } else if (const auto when = deadline()) {
+        state_->watch(*when);
+      }
     }
   }
   return *state_;

@@ -55,7 +55,7 @@ class registry {
 
   // Functions on the thread that serves which wait, each inside the one before: new calls wait too.
   int waiting_inside = 0;
-  std::uint32_t max_calls = 65536;  // of one host at once, beyond plain functions
+  std::uint32_t max_calls = 65536;  // of one host at once, of those that do not end on the spot
 
  private:
   std::vector<std::shared_ptr<place>> by_number_;

@@ -83,14 +83,10 @@ class worker::impl {
     auto opened = session::open(std::move(socket), session_role::worker, options_, loop_);
     if (!opened) return std::move(opened).error();
     auto link = worker_link::make(loop_, std::move(*opened), functions_);
+    const bool inside = loop_->mine();  // a function opens another session
     const wheel_guard wheel(*loop_);
-    // Those of hosts that are gone.
-    std::erase_if(links_, [&](const auto& each) {
-      if (!each->over()) return false;
-      each->drop();
-      loop_->remove(*each);
-      return true;
-    });
+    // Those of hosts that are gone, unless a function of theirs may be on the stack.
+    if (!inside && functions_.waiting_inside == 0) forget_ended();
     loop_->add(*link);
     links_.push_back(link);
     serving_.store(true, std::memory_order_release);
@@ -98,6 +94,15 @@ class worker::impl {
       return call_error{watched.error().code, watched.error().message(), false};
     }
     return {};
+  }
+
+  void forget_ended() {
+    std::erase_if(links_, [&](const auto& each) {
+      if (!each->over()) return false;
+      each->drop();
+      loop_->remove(*each);
+      return true;
+    });
   }
 
   // Serves what is there, or waits for the first of it.
@@ -115,7 +120,10 @@ class worker::impl {
     parent.input().set_movable(!options_.loop);  // else this thread does nothing else
     loop_->take();
     while (!parent.over()) {
-      if (loop_->turn() != 0) continue;
+      if (loop_->turn() != 0) {
+        loop_->give_way();
+        continue;
+      }
       if (loop_->wait(std::chrono::steady_clock::time_point::max()) == woke::timeout) {
         loop_->serve_due(std::chrono::steady_clock::now());
       }

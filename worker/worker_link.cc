@@ -65,7 +65,7 @@ std::size_t worker_link::turn() {
 bool worker_link::has_input() noexcept {
   if (finished_) return false;
   if (core_->over() || session_->peer_gone()) return true;
-  if (stuck_) return core_->has_room();
+  if (stuck_) return session_->room_came();
   return session_->has_input() || (functions_.waiting_inside == 0 && !deferred_.empty());
 }
 
@@ -211,8 +211,9 @@ void worker_link::invoke_known(const record_fields& fields,
   }
   {
     const std::lock_guard guard(states_mutex_);
-    if (states_.size() >= functions_.max_calls) {
-      return refuse(fields.call, errc::overloaded, "too many calls of this host at once");
+    // A coroutine that was cancelled may still run.
+    if (std::max(states_.size(), coroutines_.size()) >= functions_.max_calls) {
+      return refuse(fields.call, errc::overloaded, too_many);
     }
     if (states_.contains(fields.call)) {
       return core_->fail(errc::corrupt, "a call with the number of another one");
@@ -231,7 +232,7 @@ void worker_link::invoke_known(const record_fields& fields,
     call->stream->of_function = true;
     if ((fields.flags & sends_items) == 0) call->stream->in.finish(std::nullopt);
   }
-  remember(call);
+  (void)remember(call);  // there is room: see above
   if (const auto deadline = call->view->deadline()) call->watch(*deadline);
   if (const auto more = call->stream ? call->stream->in.owed() : std::nullopt) {
     send_small(credit_record(fields.call, *more));
@@ -326,9 +327,11 @@ void worker_link::run(const handler& function, context& call, body&& content) {
 
 // --- calls that live on -------------------------------------------------------------------------
 
-void worker_link::remember(std::shared_ptr<call_state> call) {
+bool worker_link::remember(std::shared_ptr<call_state> call) {
   const std::lock_guard guard(states_mutex_);
+  if (states_.size() >= functions_.max_calls) return false;
   states_.insert_or_assign(call->id(), std::move(call));
+  return true;
 }
 
 void worker_link::forget(call_state& call) {

@@ -20,6 +20,7 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
  public:
   // Answers and calls of one host that may wait for it to read: then its calls are not read either.
   static constexpr std::size_t max_owed = 1024;
+  static constexpr const char* too_many = "too many calls of this host at once";
   static constexpr std::size_t longest_name = 4096;   // of a function: no more is copied
   static constexpr std::size_t poll_batch = 64;       // calls between two looks at anything else
   static constexpr std::size_t max_sent_text = 1024;  // of an error: a longer one says no more
@@ -40,6 +41,8 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   // std::span<const std::byte> or loan&.
   template <class Argument>
   result<void> answer(const record_fields& fields, Argument&& argument) {
+    // Bodies that wait for others to be given back go first.
+    if (std::is_same_v<std::decay_t<Argument>, loan> && room_.owes()) return owe(fields, argument);
     auto sent = core_->send(fields, argument);
     if (sent || sent.error().code != errc::full) return sent;
     return owe(fields, argument);
@@ -49,7 +52,7 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   void send_small(const record_fields& fields);
   void when_room(stream_waiter who);
   void forget_room(void* context);
-  void remember(std::shared_ptr<call_state> call);
+  bool remember(std::shared_ptr<call_state> call);  // false: as many as its host may have
   void forget(call_state& call);
   // A timer that another thread has no more use for; it goes when this one is awake again.
   void bury(std::unique_ptr<call_watch> watch);

@@ -14,10 +14,6 @@ namespace {
 
 constexpr unsigned frames_per_clock = 16;  // handled between two looks at the clock
 
-std::uint64_t wire_bytes(const frame_fields& fields) {
-  return sizeof(frame_header) + fields.head_size + fields.data_size;
-}
-
 bool is_nonsense(errc code) {
   return code == errc::corrupt || code == errc::frame_too_large || code == errc::version_mismatch;
 }
@@ -264,7 +260,7 @@ void channel_impl::take(const frame_fields& fields, message&& what) {
   if (at(phase::over) || opened_at_ == clock::time_point()) return;
   if (!fields.is_message()) return take_control(fields, std::move(what));
   counters_.messages_received.add();
-  counters_.bytes_received.add(wire_bytes(fields));
+  counters_.bytes_received.add(fields.wire_bytes());
   if ((fields.flags & frame_answers) != 0) return take_answer(fields, std::move(what));
   if (at(phase::closing)) return;
   if (what.kind == message_kind::health_check && (fields.flags & frame_asks) != 0) {
@@ -338,7 +334,7 @@ void channel_impl::answer_health(const frame_fields& fields) {
   frame_fields reply_fields = fields_of(answer);
   reply_fields.request_id = fields.request_id;
   reply_fields.flags |= frame_answers;
-  const auto bytes = wire_bytes(reply_fields);
+  const auto bytes = reply_fields.wire_bytes();
   if (!link_->send(reply_fields, answer, true)) return;  // full: whoever asked hears nothing
   counters_.messages_sent.add(1, true);
   counters_.bytes_sent.add(bytes, true);

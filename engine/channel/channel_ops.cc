@@ -98,7 +98,7 @@ result<void> channel_impl::try_submit(const frame_fields& fields, message& what)
   if (auto sent = link_->send(fields, what, false); !sent) return sent;
   const bool driving = mine();
   counters_.messages_sent.add(1, driving);
-  counters_.bytes_sent.add(sizeof(frame_header) + fields.head_size + fields.data_size, driving);
+  counters_.bytes_sent.add(fields.wire_bytes(), driving);
   // At the end of our own turn everything leaves together; anywhere else nobody might come by.
   if (!driving || !in_turn_) link_->write_now();
   return {};
@@ -189,8 +189,7 @@ std::size_t channel_impl::serve_room() {
     send_result outcome;
     if (sent) {
       counters_.messages_sent.add(1, true);
-      counters_.bytes_sent.add(
-          sizeof(frame_header) + first.fields.head_size + first.fields.data_size, true);
+      counters_.bytes_sent.add(first.fields.wire_bytes(), true);
     } else {
       outcome = refusal(sent.error());
     }

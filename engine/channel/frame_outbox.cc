@@ -7,14 +7,6 @@
 
 namespace ferry {
 
-namespace {
-
-std::uint64_t size_of(const frame_fields& fields) noexcept {
-  return sizeof(frame_header) + fields.head_size + fields.data_size;
-}
-
-}  // namespace
-
 // Room behind the last piece, all in one. At most chunk_bytes.
 template <class Pieces>
 std::span<std::byte> frame_outbox::append(Pieces& to, chunk_list& spares, std::size_t size_bytes) {
@@ -80,7 +72,7 @@ error frame_outbox::refuse(std::uint64_t size) {
 }
 
 result<void> frame_outbox::push(const frame_fields& fields, message& what, bool urgent) {
-  const std::uint64_t size = size_of(fields);
+  const std::uint64_t size = fields.wire_bytes();
   const std::lock_guard guard(mutex_);
   if (closed_) return error{errc::closed, 0, "the link is over"};
   if (refuses(size, urgent)) return refuse(size);
@@ -91,7 +83,7 @@ result<void> frame_outbox::push(const frame_fields& fields, message& what, bool 
 }
 
 result<void> frame_outbox::stage(const frame_fields& fields, message& what, bool urgent) {
-  const std::uint64_t size = size_of(fields);
+  const std::uint64_t size = fields.wire_bytes();
   if (closed_) return error{errc::closed, 0, "the link is over"};
   if (refuses(size, urgent)) {
     settle();  // so that all that has to leave first does

@@ -5,23 +5,15 @@
 #include <utility>
 
 namespace ferry {
-namespace {
-
-std::uint64_t size_of(const frame_fields& fields) {
-  return sizeof(frame_header) + fields.head_size + fields.data_size;
-}
-
-}  // namespace
-
 result<void> memory_link::send(const frame_fields& fields, message& what, bool urgent) {
   const std::lock_guard guard(pipe_->mutex);
   if (out_.closed) return error{errc::closed, 0, "the link is over"};
   const std::uint64_t room = pipe_->limit + (urgent ? 64u << 10 : 0u);
-  if (!out_.frames.empty() && out_.bytes + size_of(fields) > room) {
+  if (!out_.frames.empty() && out_.bytes + fields.wire_bytes() > room) {
     out_.writer_waits = true;
-    return error{errc::full, 0, "the send queue is full", size_of(fields), pipe_->limit};
+    return error{errc::full, 0, "the send queue is full", fields.wire_bytes(), pipe_->limit};
   }
-  out_.bytes += size_of(fields);
+  out_.bytes += fields.wire_bytes();
   out_.frames.push_back({fields, std::move(what)});
   what = {};
   // relaxed, here and below: the mutex orders arm() and this; disarm() only spares a wakeup.
@@ -70,7 +62,7 @@ std::size_t memory_link::read(std::size_t limit) {
       if (in_.frames.empty()) break;
       next = std::move(in_.frames.front());
       in_.frames.pop_front();
-      in_.bytes -= size_of(next.fields);
+      in_.bytes -= next.fields.wire_bytes();
       if (in_.writer_waits && in_.bytes <= pipe_->limit / 2) {
         in_.writer_waits = false;
         if (in_.writer != nullptr) in_.writer->has_room();

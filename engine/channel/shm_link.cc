@@ -135,7 +135,10 @@ std::size_t shm_link::read(std::size_t limit) {
   activity_ += count;
   if (session_) {
     core_->collect_returns();
-    if (room_wanted_ && core_->has_room()) sink_->has_room();
+    if (room_wanted_ && session_->room_came()) {
+      before_ = core_->peer_progress();
+      sink_->has_room();
+    }
   }
   return count;
 }
@@ -185,7 +188,7 @@ void shm_link::tick() {
 
 void shm_link::want_room(bool wanted) noexcept {
   room_wanted_ = wanted;
-  if (session_) session_->want_room(wanted);
+  if (session_) session_->want_room(wanted, std::exchange(before_, {}));
 }
 
 std::optional<channel_error> shm_link::lost() {

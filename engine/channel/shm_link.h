@@ -57,6 +57,7 @@ class shm_link final : public channel_link {
   bool joined_ = false;
   bool paused_ = false;
   bool room_wanted_ = false;
+  std::optional<session_core::progress_mark> before_;  // the sends to come, tried for room
   std::uint64_t activity_ = 0;
   std::optional<channel_error> failure_;
 };

@@ -45,6 +45,19 @@ class head_writer {
   std::byte* at_;
 };
 
+// Where each field lies in the header.
+template <class Fields, class Visit>
+void each_field(Fields& fields, Visit visit) {
+  visit(offsetof(frame_header, kind), fields.kind);
+  visit(offsetof(frame_header, flags), fields.flags);
+  visit(offsetof(frame_header, status), fields.status);
+  visit(offsetof(frame_header, request_id), fields.request_id);
+  visit(offsetof(frame_header, time_ms), fields.time_ms);
+  visit(offsetof(frame_header, data_size), fields.data_size);
+  visit(offsetof(frame_header, head_size), fields.head_size);
+  visit(offsetof(frame_header, code), fields.code);
+}
+
 bool is_known(std::uint8_t kind) noexcept {
   return (kind >= 1 && kind <= static_cast<std::uint8_t>(message_kind::error)) ||
          (kind >= static_cast<std::uint8_t>(frame_kind::hello) &&
@@ -65,35 +78,20 @@ result<void> check(const frame_fields& fields, std::uint64_t max_bytes) {
 
 }  // namespace
 
-frame_header header_of(const frame_fields& fields) noexcept {
-  return {frame_magic,
-          frame_version,
-          fields.kind,
-          fields.flags,
-          fields.status,
-          fields.request_id,
-          fields.time_ms,
-          fields.data_size,
-          fields.head_size,
-          fields.code,
-          {}};
-}
-
 void write_header(const frame_fields& fields, std::byte* into) noexcept {
   const auto put = [into](std::size_t at, auto value) {
     std::memcpy(into + at, &value, sizeof value);
   };
   put(offsetof(frame_header, magic), frame_magic);
   put(offsetof(frame_header, version), frame_version);
-  put(offsetof(frame_header, kind), fields.kind);
-  put(offsetof(frame_header, flags), fields.flags);
-  put(offsetof(frame_header, status), fields.status);
-  put(offsetof(frame_header, request_id), fields.request_id);
-  put(offsetof(frame_header, time_ms), fields.time_ms);
-  put(offsetof(frame_header, data_size), fields.data_size);
-  put(offsetof(frame_header, head_size), fields.head_size);
-  put(offsetof(frame_header, code), fields.code);
+  each_field(fields, put);
   std::memset(into + offsetof(frame_header, zero), 0, sizeof frame_header::zero);
+}
+
+frame_header header_of(const frame_fields& fields) noexcept {
+  frame_header header;
+  write_header(fields, reinterpret_cast<std::byte*>(&header));
+  return header;
 }
 
 result<void> read_header(std::span<const std::byte> bytes, std::uint64_t max_bytes,
@@ -109,14 +107,7 @@ result<void> read_header(std::span<const std::byte> bytes, std::uint64_t max_byt
   if (version != frame_version) {
     return error{errc::version_mismatch, 0, "a frame of another version", version, frame_version};
   }
-  get(offsetof(frame_header, kind), into.kind);
-  get(offsetof(frame_header, flags), into.flags);
-  get(offsetof(frame_header, status), into.status);
-  get(offsetof(frame_header, request_id), into.request_id);
-  get(offsetof(frame_header, time_ms), into.time_ms);
-  get(offsetof(frame_header, data_size), into.data_size);
-  get(offsetof(frame_header, head_size), into.head_size);
-  get(offsetof(frame_header, code), into.code);
+  each_field(into, get);
   return check(into, max_bytes);
 }
 

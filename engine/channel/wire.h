@@ -52,6 +52,7 @@ struct frame_fields {
   bool is_message() const noexcept {
     return kind >= 1 && kind <= static_cast<std::uint8_t>(message_kind::error);
   }
+  std::uint64_t wire_bytes() const noexcept;  // header, head and data
 };
 
 struct frame_header {
@@ -69,10 +70,15 @@ struct frame_header {
 };
 static_assert(sizeof(frame_header) == 64 && offsetof(frame_header, head_size) == 32);
 
-frame_header header_of(const frame_fields& fields) noexcept;
+inline std::uint64_t frame_fields::wire_bytes() const noexcept {
+  return sizeof(frame_header) + head_size + data_size;
+}
+
 // Checks magic, version, kind and that the parts together are at most `max_bytes`.
 result<frame_fields> read_header(std::span<const std::byte> header, std::uint64_t max_bytes);
-// Both where the bytes are to be, field by field: a struct that is written in words and at once
+// As write_header() puts it.
+frame_header header_of(const frame_fields& fields) noexcept;
+// Both field by field where the bytes are to be: a struct that is written in words and at once
 // copied in wider pieces waits for its own stores.
 void write_header(const frame_fields& fields, std::byte* into) noexcept;
 result<void> read_header(std::span<const std::byte> header, std::uint64_t max_bytes,

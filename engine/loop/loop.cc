@@ -3,6 +3,8 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <system_error>
+
 #include "engine/loop/loop_core.h"
 
 namespace ferry {
@@ -31,11 +33,16 @@ spawned loop::start_here(task<> work) {
   return ferry::start(std::move(work));
 }
 
-void loop::drive_until_done(const spawned& running) {
+result<void> loop::drive_until_done(const spawned& running) {
   FERRY_CHECK(!core_->mine());  // a callback must not wait
   while (!running.done()) {
-    if (auto ran = core_->run_once(std::chrono::nanoseconds::max()); !ran) return;
+    if (auto ran = core_->run_once(std::chrono::nanoseconds::max()); !ran) return ran.error();
   }
+  return {};
+}
+
+void loop::throw_system_error(const error& why) {
+  throw std::system_error(why.sys_errno, std::generic_category(), why.message());
 }
 
 loop::sleeping loop::sleep_for(std::chrono::nanoseconds time) { return {core_, time}; }

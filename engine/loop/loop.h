@@ -52,6 +52,8 @@ class loop {
   // Runs `job` on the thread that drives, soon and in order.
   void post(unique_function<void()> job);
   // Awaits `work` from ordinary code: drives until it is done. An exception that leaves it passes.
+  // If the loop cannot run (in a forked child, or when the kernel refuses to wait): a result<> says
+  // so, anything else throws std::system_error.
   template <class T>
   T run(task<T> work) {
     std::optional<detail::task_value<T>> out;
@@ -70,7 +72,15 @@ class loop {
     };
     {
       const auto running = start_here(waiting(std::move(work), out, thrown));
-      drive_until_done(running);
+      if (auto driven = drive_until_done(running); !driven) {
+        if constexpr (std::is_constructible_v<T, error>) {
+          return driven.error();
+        } else if constexpr (std::is_constructible_v<T, call_error>) {
+          return call_error{driven.error().code, driven.error().message(), false};
+        } else {
+          throw_system_error(driven.error());
+        }
+      }
     }
     if (thrown) std::rethrow_exception(thrown);
     if constexpr (!std::is_void_v<T>) return std::move(*out);
@@ -85,7 +95,8 @@ class loop {
 
  private:
   spawned start_here(task<> work);  // with the wheel in hand, as all that runs on the loop
-  void drive_until_done(const spawned& running);
+  result<void> drive_until_done(const spawned& running);
+  [[noreturn]] static void throw_system_error(const error& why);
   std::shared_ptr<loop_core> core_;
 };
 

@@ -32,6 +32,8 @@ class loop_core {
   void leave();  // with the wheel; whoever polls fd() is told what to wait for
   // Waits for the wheel, asking its holder to let go. Not if mine().
   void take();
+  // With the wheel: lets threads in take() have it first. True if there were any.
+  bool give_way();
   bool mine() const noexcept { return wheel_.mine(); }
   driver& wheel() noexcept { return wheel_; }
 

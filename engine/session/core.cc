@@ -152,6 +152,7 @@ bool session_core::collect_returns() noexcept {
       broken = taken.error();
       break;
     }
+    taken_back_.fetch_add(1, std::memory_order_relaxed);
   }
   collecting_.clear(std::memory_order_release);
   if (broken.code != errc::empty) {
@@ -227,6 +228,16 @@ result<void> session_core::send(record_fields fields, loan& filled, notice when)
   filled.core_.reset();
   tell(when);
   return {};
+}
+
+bool session_core::room_came_since(const progress_mark& mark) noexcept {
+  if (over()) return true;
+  if (!records_.has_room(options_.inline_limit)) return false;
+  if (peer_progress().read != mark.read) return true;
+  collect_returns();
+  // Another thread that collects just now may find what we would: then a try in vain is better than
+  // to sleep past it.
+  return peer_progress().returned != mark.returned || collecting_.test(std::memory_order_relaxed);
 }
 
 void session_core::announce(news what) noexcept { ring(ringer_.check(what)); }

@@ -53,6 +53,18 @@ class session_core final : public body_owner, public std::enable_shared_from_thi
   result<void> send(record_fields fields, loan& body, notice when = notice::now);
   // Whether any record would find room now.
   bool has_room() noexcept { return over() || records_.has_room(options_.inline_limit); }
+  // How far the peer has come with what it reads and gives back. Taken before a send that finds no
+  // room, in the ring or among the bodies that it may hold, it says when to try again.
+  struct progress_mark {
+    std::uint64_t read;      // bytes of the ring
+    std::uint64_t returned;  // bodies
+  };
+  progress_mark peer_progress() const noexcept {
+    // relaxed: compared, no more; whoever sends then looks for itself.
+    return {theirs_->records_read.position.load(std::memory_order_relaxed),
+            taken_back_.load(std::memory_order_relaxed)};
+  }
+  bool room_came_since(const progress_mark& mark) noexcept;
   // Tells the peer that positions moved, if it sleeps for want of room.
   void announce(news what) noexcept;
 
@@ -109,6 +121,7 @@ class session_core final : public body_owner, public std::enable_shared_from_thi
   loan_book book_;
   returns_consumer<> returned_;  // guarded by collecting_
   std::atomic_flag collecting_ = ATOMIC_FLAG_INIT;
+  std::atomic<std::uint64_t> taken_back_{0};  // bodies; written while collecting
 
   std::atomic<bool> over_{false};
   mutable std::mutex failure_mutex_;

@@ -1,4 +1,5 @@
-// Records that must reach the peer and found the ring full: sent, in order, when there is room.
+// Records that must reach the peer and found no room: sent when there is some, in order, save that
+// one whose body would be more than the peer may hold lets those of other calls pass.
 // Threads   any.
 // Memory    bounded by what it is for: one cancel or answer per call, one credit per stream.
 #pragma once
@@ -40,12 +41,22 @@ class owed_records {
   bool flush(session_core& core) {
     if (!any()) return true;
     const std::lock_guard guard(mutex_);
-    while (!waiting_.empty()) {
-      entry& first = waiting_.front();
-      const auto sent = first.content.size() != 0 ? core.send(first.fields, first.content)
-                                                  : core.send(first.fields);
-      if (!sent && sent.error().code == errc::full) break;
-      waiting_.pop_front();  // sent, or the session is over
+    bool bodies_wait = false;
+    for (auto next = waiting_.begin(); next != waiting_.end();) {
+      const bool has_body = next->content.size() != 0;
+      if (bodies_wait && next->content.size() > core.options().inline_limit) {
+        ++next;
+        continue;
+      }
+      const auto sent = has_body ? core.send(next->fields, next->content) : core.send(next->fields);
+      if (sent || sent.error().code != errc::full) {
+        next = waiting_.erase(next);  // sent, or the session is over
+      } else if (has_body && core.has_room()) {
+        bodies_wait = true;  // each is the last record of its call: nothing of that overtakes
+        ++next;
+      } else {
+        break;
+      }
     }
     count_.store(waiting_.size(), std::memory_order_relaxed);
     return waiting_.empty();

@@ -46,10 +46,17 @@ class session {
   }
   bool has_record() const noexcept { return records_.ready(); }
   bool has_input() noexcept {
-    return records_.ready() || peer_gone_ || (wants_room_ && core_->has_room());
+    return records_.ready() || peer_gone_ || (wants_room_ && room_came());
   }
-  // From now on room in our ring counts as input, and the peer wakes us for it.
-  void want_room(bool wanted) noexcept { wants_room_ = wanted; }
+  // From now on room that comes after `before` counts as input, and the peer wakes us for it.
+  // Without `before`: room that is there already, too.
+  void want_room(bool wanted, std::optional<session_core::progress_mark> before = {}) noexcept {
+    wants_room_ = wanted;
+    before_ = before;
+  }
+  bool room_came() noexcept {
+    return before_ ? core_->room_came_since(*before_) : core_->has_room();
+  }
   // While it sleeps in a reactor the peer also wakes us when it frees ring space or returns bodies.
   void wake_for_room(bool wanted) noexcept { wakes_for_room_ = wanted; }
   // Whether a spin of any length is worth while now. Tells the peer on which CPU we wait.
@@ -105,6 +112,7 @@ class session {
   bool movable_ = false;
   bool armed_ = false;
   bool wants_room_ = false;
+  std::optional<session_core::progress_mark> before_;  // it wanted room
   bool wakes_for_room_ = false;
   bool carries_messages_ = false;
 };

@@ -41,6 +41,7 @@ class room_desk {
   }
 
   void serve(session& to, loop_core& loop, loop_source& self) {
+    const auto before = to.core().peer_progress();
     const bool all_sent = owed_.flush(to.core());
     if (waited_for_.load(std::memory_order_relaxed) && to.core().has_room()) {
       const std::lock_guard guard(mutex_);
@@ -49,7 +50,7 @@ class room_desk {
       waited_for_.store(false, std::memory_order_relaxed);
     }
     const bool wants = !all_sent || waited_for_.load(std::memory_order_relaxed);
-    to.want_room(wants);
+    to.want_room(wants, before);
     if (wants) loop.activate(self);  // asleep, it has not told the peer that room is news
     // One may end another, whose wait is forgotten then.
     while (const stream_waiter next = take_due()) next.run();

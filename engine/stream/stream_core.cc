@@ -70,8 +70,6 @@ call_error stream_core::end_as_idle(std::chrono::nanoseconds idle) {
           true};
 }
 
-void stream_core::stop_reading() { in.discard(); }
-
 result<void, call_error> stream_core::try_write(std::span<const std::byte> bytes, loan* filled,
                                                 bool wait_for_room) {
   if (end_sent_) return call_error{errc::invalid_request, "the stream was closed", false};

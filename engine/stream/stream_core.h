@@ -65,7 +65,6 @@ class stream_core {
   std::optional<stream_inbox::clock::time_point> idle_until(
       std::chrono::nanoseconds idle, stream_inbox::clock::time_point began) const;
   call_error end_as_idle(std::chrono::nanoseconds idle);
-  void stop_reading();  // drops all that comes
 
   // --- the one that writes ----------------------------------------------------------------------
   // full: no credit or no room; nothing was sent.

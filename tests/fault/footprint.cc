@@ -5,11 +5,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <chrono>
 #include <climits>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <thread>
 
 namespace ferry {
 namespace {
@@ -84,6 +88,16 @@ std::set<std::string> files_left() {
     if (line.find("ferry") != std::string::npos) left.insert(line.substr(line.find("ferry")));
   }
   return left;
+}
+
+std::set<std::string> files_left_since(const std::set<std::string>& before) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  for (;;) {
+    std::set<std::string> fresh;
+    std::ranges::set_difference(files_left(), before, std::inserter(fresh, fresh.end()));
+    if (fresh.empty() || std::chrono::steady_clock::now() > deadline) return fresh;
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
 }
 
 private_folder::private_folder() : before_(std::filesystem::current_path()) {

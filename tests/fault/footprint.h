@@ -30,6 +30,9 @@ std::size_t resident_bytes();
 // them, since other programs of the machine come and go there as well; and every Unix socket with
 // such a name.
 std::set<std::string> files_left();
+// Those that were not there `before`. Other tests may run meanwhile: theirs go again, and have time
+// to.
+std::set<std::string> files_left_since(const std::set<std::string>& before);
 
 // An empty folder of our own, the working directory and TMPDIR of this process until it goes: what
 // is left in it is ours for certain.

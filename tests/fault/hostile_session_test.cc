@@ -125,8 +125,8 @@ TEST_P(hostile_session, unused_fields_are_ignored) {
 }
 
 TEST_P(hostile_session, a_record_for_the_other_side_ends_it) {
-  for (const int kind : std::initializer_list<int>{a_reply, a_failure, a_call, a_resolve, 7, 8, 12,
-                                                   13, 14}) {
+  for (const int kind :
+       std::initializer_list<int>{a_reply, a_failure, a_call, a_resolve, 7, 8, 12, 13, 14}) {
     const bool from_worker =
         kind == a_reply || kind == a_failure || kind == 12 /* progress */ || kind == 14 /* pong */;
     if (from_worker == (GetParam() == side::client)) continue;
