@@ -6,12 +6,9 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
-#include <stdexcept>
 #include <thread>
 
-#include "engine/client.h"
-#include "shm/socket.h"
-#include "worker/worker.h"
+#include "tests/support/attached.h"
 
 namespace ferry {
 
@@ -33,21 +30,6 @@ errc code_of(const result<T, E>& outcome) {
   return outcome ? errc{} : outcome.error().code;
 }
 
-// A host of `w`; the handshake blocks, so it takes two threads.
-inline client attach_to(worker& w, client_options options = {}) {
-  auto ends = socket_pair();
-  if (!ends) throw std::runtime_error(ends.error().message());
-  std::thread other([&, socket = std::move(ends->second)]() mutable {
-    if (const auto open = w.open(std::move(socket)); !open) {
-      ADD_FAILURE() << open.error().message();
-    }
-  });
-  auto made = client::attach(std::move(ends->first), std::move(options));
-  other.join();
-  if (!made) throw std::runtime_error(made.error().message());
-  return std::move(*made);
-}
-
 // Runs both sides in turn until `done()` holds; false if it never does.
 template <class Done>
 bool turn_until(worker& w, client& host, Done done) {
@@ -59,19 +41,5 @@ bool turn_until(worker& w, client& host, Done done) {
   }
   return true;
 }
-
-// Serves until it goes. The worker must have a session already.
-class serving_thread {
- public:
-  explicit serving_thread(worker& w)
-      : thread_([&w](std::stop_token stop) {
-          while (!stop.stop_requested()) {
-            if (!w.run_once(5ms)) std::this_thread::sleep_for(1ms);  // no host just now
-          }
-        }) {}
-
- private:
-  std::jthread thread_;
-};
 
 }  // namespace ferry
