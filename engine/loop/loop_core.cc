@@ -50,21 +50,15 @@ loop_core::~loop_core() {
 // --- the wheel ----------------------------------------------------------------------------------
 
 void loop_core::leave() {
-  if (pollable_.load(std::memory_order_relaxed)) {
-    // The host sleeps in its own poll: the descriptor has to wake it for news and deadlines.
-    const bool news = arm_active() || has_posts();
-    const auto next = next_due();
-    (void)reactor_->set_timer(news ? clock::now() : bound(next));
-    waits_until_.store(next, std::memory_order_seq_cst);
-    wheel_.leave();
-    // Of a call or a job that another thread began meanwhile.
-    if (has_posts() || rescan_.load(std::memory_order_seq_cst) ||
-        told_due_.load(std::memory_order_seq_cst) < next) {
-      nudge();
-    }
-    return;
-  }
+  if (!pollable_.load(std::memory_order_relaxed)) return wheel_.leave();
+  // The host sleeps in its own poll: the descriptor has to wake it for news and deadlines.
+  const bool news = arm_active() || has_posts();
+  const auto next = next_due();
+  (void)reactor_->set_timer(news ? clock::now() : bound(next));
+  waits_until_.store(next, std::memory_order_seq_cst);
   wheel_.leave();
+  // Of a call or a job that another thread began meanwhile.
+  if (has_posts() || told_of_one_before(next)) nudge();
 }
 
 void loop_core::take() {

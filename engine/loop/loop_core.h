@@ -91,6 +91,11 @@ class loop_core {
  private:
   loop_core(std::unique_ptr<reactor> waker, unique_fd wake);
   bool arm_active();
+  // Whether due() told of a deadline before `planned`, or of one that is not known yet.
+  bool told_of_one_before(clock::time_point planned) const noexcept {
+    return rescan_.load(std::memory_order_seq_cst) ||
+           told_due_.load(std::memory_order_seq_cst) < planned;
+  }
   std::size_t look_at_sleepers();
   bool only_memory() noexcept;
   bool active_input() noexcept;

@@ -57,8 +57,7 @@ woke loop_core::wait(clock::time_point deadline, bool for_room, condition until)
                            look.held = look.until();
                            loop_core& self = *look.self;
                            return look.held || self.has_posts() ||
-                                  self.rescan_.load(std::memory_order_seq_cst) ||
-                                  self.told_due_.load(std::memory_order_seq_cst) < look.planned ||
+                                  self.told_of_one_before(look.planned) ||
                                   self.wanted_.load(std::memory_order_relaxed) != 0;
                          },
                          &both};
