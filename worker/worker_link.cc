@@ -84,6 +84,8 @@ void worker_link::finish() {
 }
 
 void worker_link::take(const record_fields& fields, body&& content) {
+  if (finished_) [[unlikely]]
+    return;  // inside the function of the record before
   switch (fields.kind) {
     [[likely]] case record_kind::call
         : if (functions_.waiting_inside == 0) return invoke(fields, std::move(content));
