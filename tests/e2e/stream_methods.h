@@ -27,6 +27,7 @@ inline const method<streamed<body>(int, int)> blobs{"blobs"};  // items, bytes e
 inline const method<streamed<std::string>(int)> empties{"empties"};
 inline const method<streamed<int>()> with_bad_items{"with_bad_items"};
 inline const method<streamed<int>(int)> work_long{"work_long"};  // ms of work, with progress
+inline const method<streamed<int>(int)> mark_once{"mark_once"};  // progress after ms, no item
 inline const method<streamed<int>()> endless{"endless"};
 
 // Uploads.

@@ -134,6 +134,13 @@ void register_streams(worker& w) {
                (void)out.write(ms);
              },
              {.concurrency = 2});
+  w.function(mark_once,
+             [](context& call, int ms, sink<int>&) {
+               std::this_thread::sleep_for(ms * 1ms);
+               call.progress();
+               while (!call.stop_requested()) std::this_thread::sleep_for(1ms);
+             },
+             {.concurrency = 1});
   w.function(endless, [](sink<int>& out) { count_to(1 << 30, out); });
   w.function(sum, [](stream<int>& in) {
     long total = 0;

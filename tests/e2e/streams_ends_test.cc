@@ -52,6 +52,19 @@ TEST_F(stream_ends, not_while_the_function_tells_of_progress) {
   EXPECT_EQ(item->value_or(0), 1000);
 }
 
+TEST_F(stream_ends, by_one_timeout_when_nothing_follows_a_mark_of_progress) {
+  launched host = start_streams();
+  constexpr auto idle = 2000ms, mark = 200ms;
+  const auto before = steady::now();
+  auto items = host.server_stream(mark_once, {.idle_timeout = idle}, mark / 1ms);
+  const auto why = items.read();
+  const auto took = steady::now() - before;
+  ASSERT_FALSE(why);
+  EXPECT_EQ(kind_of(why.error()), stream_error_kind::timeout);
+  EXPECT_GE(took, mark + idle);
+  EXPECT_LT(took, 2 * idle - mark);  // and not once more from when the first limit had passed
+}
+
 TEST_F(stream_ends, with_the_idle_limit_of_the_client_by_default) {
   client_options options;
   options.idle_timeout = 60ms;

@@ -7,10 +7,12 @@
 #include <array>
 #include <atomic>
 #include <csignal>
+#include <optional>
 #include <thread>
 
 #include "shm/socket.h"
 #include "tests/e2e/streams.h"
+#include "tests/support/attached.h"
 #include "worker/worker.h"
 
 namespace ferry {
@@ -18,6 +20,8 @@ namespace {
 
 inline const method<streamed<long>(int)> endless{"endless"};
 inline const method<streamed<long>(long)> count{"count"};
+inline const method<long(streamed<long>)> first_of{"first_of"};
+inline const method<long(long)> twice{"twice"};
 
 class stream_hosts : public streams_test {
  protected:
@@ -95,6 +99,46 @@ TEST_F(stream_hosts,
   EXPECT_TRUE(eventually([&] { return streaming == 0; }));
   EXPECT_TRUE(eventually([&] { return w.holdings().size() == 1; }));
   EXPECT_TRUE(w.holdings()[0].calls.empty());
+}
+
+// Which of the hosts comes first in the worker's list, and who leaves the list meanwhile, does not
+// matter.
+TEST_F(stream_hosts, that_call_while_a_function_waits_for_another_are_answered_afterwards) {
+  for (const bool first_waits : {true, false}) {
+    auto shared = loop::create();
+    ASSERT_TRUE(shared);
+    std::atomic<int> inside{0};
+    worker_options options;
+    options.loop = *shared;
+    worker w(options), elsewhere;
+    w.function(first_of, [&](stream<long>& in) -> long {
+      ++inside;
+      const auto item = in.read();
+      return item && *item ? **item : -1;
+    });
+    w.function(twice, [](long value) { return 2 * value; });
+    client_options driven;
+    driven.loop = *shared;
+    std::optional<client> bystander = attach_to(elsewhere, driven);
+    client first = attach_to(w), second = attach_to(w);
+    client &waits = first_waits ? first : second, &calls = first_waits ? second : first;
+    const serving_thread serving(w);
+
+    auto upload = waits.upload(first_of);
+    ASSERT_TRUE(eventually([&] { return inside == 1; }));
+    long answer = 0;
+    ASSERT_TRUE(calls.call_async(
+        twice, {.timeout = std::chrono::nanoseconds::max()},
+        [&](auto&& r) { answer = r.value_or(-1); }, 21));
+    std::this_thread::sleep_for(100ms);  // and nothing wakes the session of that host any more
+    EXPECT_EQ(answer, 0);
+    bystander.reset();
+    ASSERT_TRUE(upload.write(7));
+    EXPECT_EQ(upload.finish().value_or(-1), 7);
+    const auto limit = steady::now() + 20s;
+    while (answer == 0 && steady::now() < limit) ASSERT_TRUE(calls.run_once(100ms));
+    EXPECT_EQ(answer, 42) << first_waits;
+  }
 }
 
 TEST_F(stream_hosts, that_poll_one_descriptor_are_woken_for_items_and_for_their_end) {
