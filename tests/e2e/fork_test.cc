@@ -1,5 +1,10 @@
 // A host that forks: its child shares descriptors, but neither memory nor the right to use them.
+#include <array>
+#include <atomic>
+#include <future>
+
 #include "tests/e2e/e2e.h"
+#include "tests/support/attached.h"
 #include "tests/support/forked.h"
 
 namespace ferry {
@@ -71,6 +76,70 @@ TEST_F(forked, child_of_a_host_with_a_loop_thread_can_go) {
             }),
             0);
   EXPECT_EQ(ask(*host, "echo", "b"), "b");
+}
+
+// The loop's thread holds the wheel for ever in the child, where that thread is not.
+TEST_F(forked, child_may_destroy_coroutines_that_wait_on_its_parents_loop) {
+  const method<streamed<int>(streamed<int>)> talk{"talk"};
+  const method<int(streamed<int>)> sum{"sum"};
+  auto driven = loop_thread::start();
+  ASSERT_TRUE(driven);
+  worker w;  // answers nothing and takes no item
+  client_options options;
+  options.loop = driven->loop();
+  client host = attach_to(w, options);
+  std::atomic<int> waiting{0};
+  const auto sleeps = [&]() -> task<> {
+    ++waiting;
+    co_await driven->loop().sleep_for(generous);
+  };
+  const auto reads = [&]() -> task<> {
+    auto both = host.open(talk, {.idle_timeout = generous});
+    ++waiting;
+    (void)co_await both.responses().next();
+  };
+  const auto writes = [&]() -> task<> {
+    auto up = host.upload(sum, {.idle_timeout = generous});
+    ++waiting;
+    while (co_await up.send(1)) {  // until the credit is spent
+    }
+  };
+  std::array<spawned, 3> all;
+  driven->loop().post([&] {
+    all = {ferry::start(sleeps()), ferry::start(reads()), ferry::start(writes())};
+  });
+  ASSERT_TRUE(eventually([&] { return waiting == 3; }));
+  std::this_thread::sleep_for(100ms);  // the loop sleeps
+  for (spawned& one : all) {
+    EXPECT_EQ(status_of_fork([&] {
+                ::alarm(20);  // a child that hangs
+                one = {};
+                return 0;
+              }),
+              0);
+  }
+  EXPECT_EQ(status_of_fork([&] {
+              ::alarm(20);
+              return driven->loop().fd() >= 0 ? 0 : 1;
+            }),
+            0);
+  std::promise<void> gone;
+  driven->loop().post([&] {
+    all = {};
+    gone.set_value();
+  });
+  EXPECT_EQ(gone.get_future().wait_for(generous), std::future_status::ready);
+}
+
+TEST_F(forked, child_may_ask_for_the_descriptor_of_its_parents_loop) {
+  launched host = start();
+  EXPECT_EQ(ask(host, "echo", "a"), "a");
+  EXPECT_EQ(status_of_fork([&] { return host.fd() >= 0 && host.loop().fd() >= 0 ? 0 : 1; }), 0);
+  const auto echo = id_of(host, "echo");
+  std::string answer;
+  ASSERT_TRUE(host.call_async(echo, bytes_of("b"), [&](call_result&& r) { answer = text_of(r); }));
+  ASSERT_TRUE(drive(host, [&] { return !answer.empty(); }));
+  EXPECT_EQ(answer, "b");
 }
 
 }  // namespace
