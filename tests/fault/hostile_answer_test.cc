@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <atomic>
+#include <functional>
 #include <thread>
 
 #include "tests/fault/victim.h"
@@ -166,6 +167,36 @@ TEST_F(hostile_answer, without_end_does_not_hold_run_once) {
   EXPECT_EQ(*host->run_once(100ms), 0u);
   EXPECT_LT(clock::now() - began, 5s);
   EXPECT_GT(host->stats().stale_answers, 0u);
+}
+
+// Each answer is there before the one before it has been looked at to the end.
+TEST_F(hostile_answer, without_end_does_not_keep_waiting_what_was_posted_meanwhile) {
+  constexpr int most = 100'000;
+  constexpr function_id chain{0}, last{1};
+  int answered = 0, ran_after = -1;
+  std::uint64_t blocking = 0;
+  std::function<void()> next;
+  const auto landed = [&](call_result&&) {
+    if (++answered == 100) {
+      std::jthread([&] { host->loop().post([&] { ran_after = answered; }); }).join();
+    }
+    answered == most || ran_after >= 0 ? answer(blocking) : next();
+  };
+  next = [&] {
+    ASSERT_TRUE(host->call_async(chain, no_bytes, landed));
+    for (auto asked = peer.next_record(); asked; asked = peer.next_record()) {
+      if (asked->function == last.value) {
+        blocking = asked->call;
+      } else {
+        answer(asked->call);
+      }
+    }
+    peer.free_what_was_read();
+  };
+  next();
+  EXPECT_TRUE(host->call(last, no_bytes));
+  EXPECT_GE(ran_after, 100);
+  EXPECT_LT(ran_after, most);
 }
 
 TEST_F(hostile_answer, without_end_from_behind_a_closed_socket_ends_the_session) {

@@ -2,7 +2,10 @@
 // could write. The victim loses that session with the reason named, and nothing else.
 #include <fmt/format.h>
 
+#include <thread>
+
 #include "tests/fault/victim.h"
+#include "tests/support/attached.h"
 
 namespace ferry {
 namespace {
@@ -227,6 +230,54 @@ TEST_P(hostile_session, an_id_returned_twice_ends_it) {
     peer.give_back(id);
     peer.give_back(id);
   });
+}
+
+// --- what follows the end
+// ---------------------------------------------------------------------------------
+
+// A host whose first record is `wait` or nothing, then one that ends the session, then calls. An
+// honest host keeps the worker at work.
+void expect_no_call_after_the_end(bool inside_a_function) {
+  int waited = 0, ran = 0;
+  worker server(small_session());
+  server.raw("wait", [&](context& call, body) {
+    while (!call.stop_requested()) std::this_thread::sleep_for(1ms);
+    ++waited;
+  });
+  server.raw("run", [&](context& call, body) {
+    ++ran;
+    (void)call.reply(no_bytes);
+  });
+  hostile_peer peer(plays::host);
+  ASSERT_TRUE(peer.send_hello() && server.open(peer.victims_end()) && peer.take_hello());
+  client honest = attach_to(server);
+  raw_record record;
+  record.kind = a_call;
+  record.call = 1;
+  if (inside_a_function) peer.put(record);
+  record.kind = 31;
+  peer.put(record);
+  record.kind = a_call;
+  record.function = 1;
+  for (record.call = 2; record.call < 10; ++record.call) peer.put(record);
+  ASSERT_TRUE(peer.send(raw_header{.kind = 4}));  // wakes it
+  for (int times = 0; times < 20; ++times) ASSERT_TRUE(server.run_once(1ms));
+  EXPECT_TRUE(peer.sees_the_end());
+  EXPECT_EQ(waited, inside_a_function ? 1 : 0);
+  EXPECT_EQ(ran, 0);
+  {
+    const serving_thread serving(server);
+    EXPECT_TRUE(honest.call(function_id{1}, no_bytes));
+  }
+  EXPECT_EQ(ran, 1);
+}
+
+TEST_F(fault_test, a_worker_runs_no_call_that_lies_behind_the_end_of_its_session) {
+  expect_no_call_after_the_end(false);
+}
+
+TEST_F(fault_test, a_worker_runs_no_call_behind_an_end_that_it_heard_of_inside_a_function) {
+  expect_no_call_after_the_end(true);
 }
 
 }  // namespace

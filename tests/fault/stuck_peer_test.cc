@@ -136,6 +136,42 @@ TEST_F(stuck_peer, a_host_that_reads_late_gets_every_answer) {
   EXPECT_EQ(full.serving.get()->code, errc::unavailable);
 }
 
+TEST_F(stuck_peer, a_host_that_never_reads_is_owed_one_progress_mark_however_many_were_told) {
+  constexpr std::uint8_t progress = 12;
+  int ran = 0;
+  worker server(small_session());
+  server.raw("work", [](context& call, body) {
+    for (int marks = 0; marks < 100'000; ++marks) call.progress();
+    (void)call.reply(no_bytes);
+  });
+  server.raw("count", [&](context& call, body) {
+    ++ran;
+    (void)call.reply(no_bytes);
+  });
+  hostile_peer peer(plays::host);
+  ASSERT_TRUE(peer.send_hello() && server.open(peer.victims_end()) && peer.take_hello());
+  raw_record record;
+  record.kind = a_call;
+  for (record.call = 1; record.call <= 2; ++record.call, ++record.function) {
+    peer.put(record);
+    ASSERT_TRUE(peer.send(raw_header{.kind = 4}));  // wakes it
+    ASSERT_TRUE(server.run_once(1s));
+  }
+  EXPECT_EQ(ran, 1);  // what is owed is not so much that calls have to wait
+  std::size_t marks = 0;
+  std::vector<std::uint64_t> answers;
+  for (const auto deadline = clock::now() + at_once;
+       clock::now() < deadline && answers.size() < 2;) {
+    while (const auto came = peer.next_record()) {
+      came->kind == progress ? void(++marks) : answers.push_back(came->call);
+    }
+    peer.free_what_was_read();
+    ASSERT_TRUE(server.run_once(1ms));
+  }
+  EXPECT_EQ(answers, (std::vector<std::uint64_t>{1, 2}));
+  EXPECT_LE(marks, 64u + 1);  // a ring full, and one
+}
+
 // Held answers that go when nobody serves any more: on another thread, or after the loop.
 TEST_F(stuck_peer, an_answer_held_back_does_not_wait_for_a_host_that_is_gone) {
   std::vector<responder> held;
