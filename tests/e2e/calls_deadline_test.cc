@@ -135,6 +135,16 @@ TEST_F(calls_deadline, bound_the_question_for_a_function_too) {
   EXPECT_TRUE(host.function("echo"));
 }
 
+TEST_F(calls_deadline, bound_the_question_for_a_function_and_its_call_together) {
+  launched host = start();
+  constexpr auto brief = 2500ms;
+  ASSERT_TRUE(host.call_async(id_of(host, "sleep_ms"), bytes_of("1500"), [](call_result&&) {}));
+  const auto before = steady::now();
+  EXPECT_EQ(code_of(host.call("hold", no_bytes, within(brief))), errc::timeout);
+  EXPECT_GE(steady::now() - before, brief);
+  EXPECT_LT(steady::now() - before, 3700ms);  // one after the other take 4 s
+}
+
 TEST_F(calls_deadline, of_many_calls_leave_none_of_them_in_the_table) {
   client_options options;
   options.max_calls = 64;
