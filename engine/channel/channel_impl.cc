@@ -236,10 +236,10 @@ std::size_t channel_impl::expire(clock::time_point now) {
     if (!due) break;
     ++count;
     counters_.timeout_errors.add(1, true);
-    give_up(due->id);
+    const bool left = give_up(due->id);
     const auto ms = due->request.timeout / 1ms;
     due->request.done(channel_error(errc::timeout, fmt::format("no answer within {} ms", ms),
-                                    static_cast<std::uint64_t>(ms), true));
+                                    static_cast<std::uint64_t>(ms), left));
   }
   return count;
 }

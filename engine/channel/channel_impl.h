@@ -122,7 +122,7 @@ class channel_impl final : public channel,
   result<void> try_submit(const frame_fields& fields, message& what);
   result<void> check_size(const frame_fields& fields) const;
   void owe(frame_kind kind, std::uint64_t request_id);
-  void give_up(std::uint64_t id);
+  bool give_up(std::uint64_t id);
   bool withdraw(std::uint64_t id);
   result<std::uint64_t, channel_error> start(message& what, std::chrono::nanoseconds timeout,
                                              on_answer&& done, bool wait);

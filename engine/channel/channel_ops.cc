@@ -224,32 +224,39 @@ void channel_impl::owe(frame_kind kind, std::uint64_t request_id) {
   owed_count_ = owed_.size();
 }
 
-// Tells the peer that nobody waits for its answer.
-void channel_impl::give_up(std::uint64_t id) {
-  if (withdraw(id)) return;  // it has never left
+// Tells the peer that nobody waits for its answer. False: the request has never left.
+bool channel_impl::give_up(std::uint64_t id) {
+  if (withdraw(id)) return false;
   counters_.cancels_sent.add(1, mine());
   message nothing;
   nothing.request_id = id;
   if (!link_->send(control_fields(frame_kind::cancel, nothing), nothing, true)) {
     owe(frame_kind::cancel, id);
-    return has_room();
+    has_room();
+    return true;
   }
   link_->write_now();
+  return true;
 }
 
-// Takes back a request that waits for room.
+// Takes back a request that waits for room, also one whose thread waits with it.
 bool channel_impl::withdraw(std::uint64_t id) {
   if (sender_count_.load(std::memory_order_relaxed) == 0) return false;
-  message dropped;  // beyond the lock
-  const std::lock_guard guard(state_mutex_);
-  const auto waiting = std::ranges::find_if(senders_, [id](const room_waiter& each) {
-    return each.thread == nullptr && (each.fields.flags & frame_asks) != 0 &&
-           each.fields.request_id == id;
-  });
-  if (waiting == senders_.end()) return false;
-  dropped = std::move(waiting->what);
-  senders_.erase(waiting);
-  sender_count_.fetch_sub(1, std::memory_order_relaxed);
+  room_waiter dropped;  // beyond the lock
+  {
+    const std::lock_guard guard(state_mutex_);
+    const auto waiting = std::ranges::find_if(senders_, [id](const room_waiter& each) {
+      return (each.fields.flags & frame_asks) != 0 && each.fields.request_id == id;
+    });
+    if (waiting == senders_.end()) return false;
+    dropped = std::move(*waiting);
+    senders_.erase(waiting);
+    sender_count_.fetch_sub(1, std::memory_order_relaxed);
+  }
+  if (dropped.thread != nullptr) {
+    dropped.outcome->emplace(channel_error(errc::timeout, "no room"));  // the request has its own
+    dropped.thread->arrive();
+  }
   return true;
 }
 

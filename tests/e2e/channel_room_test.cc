@@ -1,0 +1,143 @@
+// Whoever waited for room in vain leaves nothing behind: no message, and no work for the loop.
+#include <poll.h>
+
+#include <thread>
+
+#include "tests/e2e/channel_fixture.h"
+#include "tests/e2e/process.h"
+
+namespace ferry {
+namespace {
+
+using steady = std::chrono::steady_clock;
+
+class channel_room : public over_each_transport {};
+INSTANTIATE_TEST_SUITE_P(each, channel_room, all_transports(), transport_name);
+
+constexpr auto watched = 300ms;
+constexpr auto idle_most = 100ms;  // of CPU; whoever spins takes all that it gets
+
+// What it costs to have nothing to do, for a host that lets the loop wait.
+std::chrono::nanoseconds cost_of_waiting(loop& driven) {
+  return cpu_time_of([&] {
+    const auto until = steady::now() + watched;
+    for (auto now = steady::now(); now < until; now = steady::now()) {
+      EXPECT_TRUE(driven.run_once(until - now));
+    }
+  });
+}
+
+// The same for one that polls: how often it is told that there is something to do.
+int wakeups_of_polling(loop& driven) {
+  int count = 0;
+  const auto until = steady::now() + watched;
+  EXPECT_TRUE(driven.run_once());
+  for (auto now = steady::now(); now < until; now = steady::now()) {
+    pollfd news{driven.fd(), POLLIN, 0};
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - now);
+    if (::poll(&news, 1, static_cast<int>(left.count())) == 0) break;
+    ++count;
+    EXPECT_TRUE(driven.run_once());
+  }
+  return count;
+}
+
+struct full_channel {
+  channel_ends ends;
+  int kept = 0;  // sent by the channel's own account
+
+  explicit full_channel(const std::string& transport)
+      : ends(transport, small_outbox(), deaf()) {  // nobody receives, so little is read
+    for (;;) {
+      const auto sent = ends.near->send(a_message("kept"), {true, 300ms});
+      if (!sent) {
+        EXPECT_EQ(sent.error().code, errc::timeout) << sent.error().message();
+        break;
+      }
+      ++kept;
+    }
+  }
+  static channel_options small_outbox() {
+    channel_options options;
+    options.outbox_bytes = 64 << 10;
+    options.session.ring_bytes = 8192;
+    options.session.inline_limit = 512;
+    return options;
+  }
+  static channel_options deaf() {
+    channel_options options;
+    options.inbox_messages = 1;
+    return options;
+  }
+  static message a_message(std::string name) {
+    return execution_request(std::move(name), payload::copy_of(std::vector<std::byte>(20'000)));
+  }
+};
+
+TEST_P(channel_room, that_never_came_is_waited_for_by_nobody_any_more) {
+  full_channel full(GetParam());
+  channel& near = *full.ends.near;
+  loop mine = near.loop();
+  // In each of the ways there are, by several at once. A kernel may find some room after all: what
+  // left is accounted for.
+  std::atomic<int> left{0}, requests_left{0}, unsent{0};
+  const auto count_request = [&](const message_result& how) {
+    EXPECT_EQ(code_of(how), errc::timeout);
+    const bool gone = how.error().maybe_executed;
+    left += gone;
+    requests_left += gone;
+    unsent += !gone;
+  };
+  std::vector<std::thread> others;
+  for (int i = 0; i < 3; ++i) {
+    others.emplace_back([&] {
+      const auto sent = near.send(full_channel::a_message("late"), {true, 50ms});
+      if (!sent) {
+        EXPECT_EQ(sent.error().code, errc::timeout);
+      }
+      left += sent.has_value();
+      unsent += !sent;
+    });
+    others.emplace_back(
+        [&] { count_request(near.request(full_channel::a_message("late"), 50ms)); });
+  }
+  for (std::thread& each : others) each.join();
+  int expired = 0;
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(
+        near.request_async(full_channel::a_message("late"), 50ms, [&](message_result&& how) {
+          count_request(how);
+          ++expired;
+        }));
+  }
+  while (expired < 3) ASSERT_TRUE(mine.run_once(generous));
+  EXPECT_GT(unsent, 0);
+  EXPECT_EQ(left + unsent, 9);
+  EXPECT_EQ(near.get_stats().requests_in_flight, 0u);
+  EXPECT_EQ(near.get_stats().messages_sent, static_cast<std::uint64_t>(full.kept + left));
+  // The peer is told of those that it may have come to know.
+  EXPECT_EQ(near.get_stats().cancels_sent, static_cast<std::uint64_t>(requests_left));
+
+  // While there is no room, and when it has come and nobody wants it.
+  EXPECT_LT(cost_of_waiting(mine), idle_most);
+  EXPECT_LT(wakeups_of_polling(mine), 100);
+  std::atomic<int> kept{0}, late{0}, last{0};
+  full.ends.far->on_message([&](message&& what) {
+    (what.function == "kept" ? kept : what.function == "late" ? late : last)++;
+  });
+  while (kept < full.kept) ASSERT_TRUE(mine.run_once(10ms));
+  EXPECT_LT(cost_of_waiting(mine), idle_most);
+  EXPECT_LT(wakeups_of_polling(mine), 100);
+
+  ASSERT_TRUE(near.send(execution_request("last"), {true, generous}));
+  ASSERT_TRUE(eventually([&] {
+    (void)mine.run_once(1ms);
+    return last == 1;
+  }));
+  EXPECT_EQ(kept, full.kept);
+  EXPECT_EQ(late, left);
+  full.ends.far->on_message([](message&&) {});
+}
+
+}  // namespace
+}  // namespace ferry
