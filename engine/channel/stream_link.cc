@@ -427,7 +427,9 @@ void stream_link::absorb(std::int64_t outcome) {
   for (const iovec& each : std::span(receiving_.pieces).first(receiving_.message.msg_iovlen)) {
     room += each.iov_len;
   }
-  if (left < room) readable_ = false;  // that was all; more is told again
+  // That was all, and more is told again; but of a link that is not watched any more nobody tells
+  // the end.
+  if (left < room && !unwatched_) readable_ = false;
   if (in_body_ && body_filled_ < fields_.data_size) {
     const std::size_t part = std::min<std::size_t>(left, fields_.data_size - body_filled_);
     body_filled_ += part;
