@@ -9,8 +9,7 @@
 #include <cstring>
 #include <random>
 
-#include "engine/channel/handshake.h"
-#include "tests/e2e/channel_fixture.h"
+#include "tests/e2e/raw_frames.h"
 #include "tests/fault/hostile_peer.h"
 
 namespace ferry {
@@ -25,20 +24,7 @@ std::uint64_t chosen_seed() {
   return seed;
 }
 
-using bytes = std::vector<std::byte>;
-
-bytes frame_of(const frame_fields& fields, const message& what) {
-  bytes frame(sizeof(frame_header) + fields.head_size);
-  const frame_header header = header_of(fields);
-  std::memcpy(frame.data(), &header, sizeof header);
-  write_head(what, std::span(frame).subspan(sizeof header));
-  frame.insert(frame.end(), what.data.bytes().begin(), what.data.bytes().end());
-  return frame;
-}
-bytes hello_frame() {
-  const message hello = hello_message(test_instance(), std::nullopt);
-  return frame_of(control_fields(frame_kind::hello, hello), hello);
-}
+using bytes = raw_bytes;
 
 class noise {
  public:
@@ -144,21 +130,6 @@ class channel_noise : public over_each_transport {
     unique_fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     EXPECT_EQ(::connect(socket.get(), reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
     return socket;
-  }
-  static void send_all(const unique_fd& to, const bytes& what) {  // until the victim hangs up
-    for (std::size_t at = 0; at < what.size();) {
-      const ssize_t sent = ::send(to.get(), what.data() + at, what.size() - at, MSG_NOSIGNAL);
-      if (sent <= 0) return;
-      at += static_cast<std::size_t>(sent);
-    }
-  }
-  static std::string read_to_end(const unique_fd& from) {
-    std::string all;
-    char part[4096];
-    for (ssize_t got; (got = ::recv(from.get(), part, sizeof part, 0)) > 0;) {
-      all.append(part, static_cast<std::size_t>(got));
-    }
-    return all;
   }
 
   private_folder folder_;

@@ -17,67 +17,6 @@ INSTANTIATE_TEST_SUITE_P(each, channel_life, all_transports(), transport_name);
 class channel_links : public over_each_transport {};
 INSTANTIATE_TEST_SUITE_P(each, channel_links, connecting_transports(), transport_name);
 
-std::uint64_t on_the_wire(std::size_t data, std::size_t name) {
-  return 64 + data + (name == 0 ? 0 : 5 + name);
-}
-
-TEST_P(channel_life, statistics_equal_what_was_sent) {
-  channel_ends ends(GetParam());
-  ends.echo();
-  constexpr std::uint64_t count = 500;
-  const std::vector<std::byte> body(700);
-  for (std::uint64_t i = 0; i < count; ++i) {
-    ASSERT_TRUE(ends.near->request(execution_request("echo", payload::copy_of(body)), generous));
-  }
-  // A message is counted once it has gone, when its answer may be there already.
-  ASSERT_TRUE(eventually([&] { return ends.far->get_stats().messages_sent == count; }));
-  const channel_stats near = ends.near->get_stats(), far = ends.far->get_stats();
-  EXPECT_EQ(near.messages_sent, count);
-  EXPECT_EQ(near.messages_received, count);
-  EXPECT_EQ(near.bytes_sent, count * on_the_wire(700, 4));
-  EXPECT_EQ(near.bytes_received, count * on_the_wire(700, 0));
-  EXPECT_EQ(far.messages_received, count);
-  EXPECT_EQ(far.bytes_received, near.bytes_sent);
-  EXPECT_EQ(far.bytes_sent, near.bytes_received);
-  EXPECT_EQ(near.latency.count(), count);
-  EXPECT_EQ(near.timeout_errors, 0u);
-  EXPECT_EQ(near.connection_errors, 0u);
-  EXPECT_EQ(near.heartbeats_sent, 0u);
-  EXPECT_GT(near.avg_latency_ms, 0);
-  EXPECT_NEAR(near.avg_latency_ms * 1e3, near.latency.mean_us(), near.latency.mean_us() / 100);
-  EXPECT_LE(near.latency.percentile_us(0.5), near.latency.percentile_us(0.99));
-}
-
-TEST_P(channel_life, statistics_hold_the_delays_that_answers_had) {
-  channel_ends ends(GetParam());
-  constexpr int fast = 196, slow = 4;  // the slowest 2 percent
-  std::thread server([&] {
-    for (int i = 0; i < fast + slow; ++i) {
-      auto asked = ends.far->receive(generous);
-      if (!asked) return;
-      if (asked->function == "slow") std::this_thread::sleep_for(40ms);
-      (void)ends.far->reply(*asked, execution_success());
-    }
-  });
-  std::vector<double> seen_us;  // from outside: each no shorter than what the channel measured
-  for (int i = 0; i < fast + slow; ++i) {
-    const auto began = steady::now();
-    ASSERT_TRUE(ends.near->request(execution_request(i % 50 == 49 ? "slow" : "fast"), generous));
-    seen_us.push_back(std::chrono::duration<double, std::micro>(steady::now() - began).count());
-  }
-  server.join();
-  std::ranges::sort(seen_us);
-  const latency_histogram latency = ends.near->get_stats().latency;
-  ASSERT_EQ(latency.count(), seen_us.size());
-  EXPECT_GE(latency.percentile_us(0.99), 38'000u);  // 40 ms, less the width of a bucket
-  EXPECT_GE(latency.mean_us(), 40'000.0 * slow / (fast + slow) * 0.95);
-  for (const double part : {0.1, 0.5, 0.9, 0.99}) {
-    const auto rank = static_cast<std::size_t>(part * static_cast<double>(seen_us.size()));
-    EXPECT_LE(static_cast<double>(latency.percentile_us(part)), seen_us[rank]) << part;
-  }
-  EXPECT_NEAR(ends.near->get_stats().avg_latency_ms * 1e3, latency.mean_us(), 0.01);
-}
-
 TEST_P(channel_life, close_ends_each_waiter_exactly_once_while_answers_come) {
   channel_options small;
   small.inbox_messages = 4;
@@ -128,21 +67,24 @@ TEST_P(channel_life, close_ends_each_waiter_exactly_once_while_answers_come) {
 
 TEST_P(channel_life, close_ends_all_that_waits_at_once_and_may_be_repeated) {
   channel_ends ends(GetParam());
-  std::vector<errc> outcomes;
+  std::vector<std::string> outcomes;
   for (int i = 0; i < 50; ++i) {
     ASSERT_TRUE(
         ends.near->request_async(execution_request("never"), generous,
-                                 [&](message_result&& how) { outcomes.push_back(code_of(how)); }));
+                                 [&](message_result&& how) { outcomes.push_back(text_of(how)); }));
   }
-  errc waiting{};
-  std::thread receiver([&] { waiting = code_of(ends.near->receive(generous)); });
+  std::string waiting;
+  std::thread receiver([&] { waiting = text_of(ends.near->receive(generous)); });
   ASSERT_TRUE(eventually([&] { return ends.far->get_stats().messages_received == 50; }));
   const auto began = steady::now();
   ends.near->close();
   const auto took = steady::now() - began;
   receiver.join();
-  EXPECT_EQ(outcomes, std::vector<errc>(50, errc::closed));
-  EXPECT_EQ(waiting, errc::closed);
+  const channel_error ours(errc::closed, "this side closed the channel");
+  EXPECT_EQ(outcomes, std::vector<std::string>(50, "error: " + ours.message()));
+  EXPECT_EQ(waiting, "error: " + ours.message());
+  ASSERT_TRUE(ends.near->failure());
+  EXPECT_EQ(ends.near->failure()->message(), ours.message());
   EXPECT_LT(took, 2s);  // it waits for nobody: on an idle machine 10 ms are plenty
   EXPECT_FALSE(ends.near->is_connected());
   ends.near->close();
@@ -152,8 +94,13 @@ TEST_P(channel_life, close_ends_all_that_waits_at_once_and_may_be_repeated) {
   // The other side learns why.
   ASSERT_TRUE(eventually([&] { return ends.far->failure().has_value(); }));
   EXPECT_FALSE(ends.far->is_connected());
-  const auto expected = GetParam() == "memory" ? errc::closed : ends.far->failure()->code;
-  EXPECT_EQ(ends.far->failure()->code, expected);
+  EXPECT_EQ(ends.far->failure()->code, errc::closed);
+  EXPECT_EQ(ends.far->failure()->text, "the peer closed the channel");
+  EXPECT_EQ(ends.far->get_stats().connection_errors, 0u);
+  // So do those who wait there, behind what had come before.
+  for (int i = 0; i < 50; ++i) ASSERT_EQ(ends.far->receive(generous)->function, "never");
+  EXPECT_EQ(code_of(ends.far->receive(generous)), errc::closed);
+  EXPECT_EQ(code_of(ends.far->send(ack())), errc::closed);
 }
 
 TEST_P(channel_life, what_was_sent_before_close_arrives) {
@@ -305,21 +252,33 @@ TEST_P(channel_links, busy_link_sends_no_heartbeats_and_an_idle_one_does) {
   EXPECT_TRUE(ends.near->is_connected());
 }
 
-TEST_P(channel_links, silent_peer_is_found_within_three_intervals) {
-  std::atomic<bool> stuck{false}, release{false};  // outlive the loop that looks at them
-  channel_options beating;
-  beating.heartbeat = 100ms;
-  channel_ends ends(GetParam(), beating);
-  ends.far_loop->loop().post([&] {
-    stuck = true;
-    while (!release) ::usleep(1000);
-  });
-  ASSERT_TRUE(eventually([&] { return stuck.load(); }));
-  const auto began = steady::now();
-  while (!ends.near->failure()) ASSERT_TRUE(ends.near->loop().run_once(generous));
-  EXPECT_LT(steady::now() - began, 5s);  // 300 ms on an idle machine
-  EXPECT_EQ(ends.near->failure()->code, errc::unavailable);
-  release = true;
+TEST_P(channel_links, silent_peer_is_found_within_four_intervals_and_never_before_three) {
+  bool in_time = false;
+  // One run in time will do: on a loaded machine others may be late, but none may be early.
+  for (int run = 0; run < 10 && !in_time; ++run) {
+    std::atomic<bool> stuck{false}, release{false};  // outlive the loop that looks at them
+    channel_options beating;
+    beating.heartbeat = 100ms;
+    channel_ends ends(GetParam(), beating);
+    ends.echo();
+    const auto alive = steady::now();
+    ASSERT_TRUE(ends.near->request(ack(), generous));  // heard of after `alive`
+    ends.far_loop->loop().post([&] {
+      stuck = true;
+      while (!release) ::usleep(1000);
+    });
+    ASSERT_TRUE(eventually([&] { return stuck.load(); }));
+    const auto silent = steady::now();
+    while (!ends.near->failure()) ASSERT_TRUE(ends.near->loop().run_once(generous));
+    const auto found = steady::now();
+    release = true;
+    EXPECT_GE(found - alive, 300ms);
+    EXPECT_EQ(ends.near->failure()->code, errc::unavailable);
+    EXPECT_EQ(ends.near->failure()->text, "no sign of life for 300 ms");
+    EXPECT_GE(ends.near->get_stats().heartbeats_sent, 1u);  // it was asked
+    in_time = found - silent < 400ms;
+  }
+  EXPECT_TRUE(in_time);
 }
 
 TEST_P(channel_life, coroutines_ask_and_receive) {

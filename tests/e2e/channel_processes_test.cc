@@ -12,6 +12,7 @@
 #include "engine/session/layout.h"
 #include "shm/socket.h"
 #include "tests/e2e/channel_fixture.h"
+#include "tests/e2e/child_process.h"
 #include "tests/e2e/process.h"
 #include "tests/support/forked.h"
 
@@ -19,48 +20,6 @@ namespace ferry {
 namespace {
 
 constexpr uid_t nobody = 65534;
-
-// A forked child and a pipe each way. Made before the test starts any thread.
-class child_process {
- public:
-  template <class InChild>
-  explicit child_process(InChild in_child) {
-    int to[2] = {}, from[2] = {};
-    EXPECT_EQ(::pipe2(to, O_CLOEXEC) | ::pipe2(from, O_CLOEXEC), 0);
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      in_ = unique_fd(to[0]);
-      out_ = unique_fd(from[1]);
-      ::close(to[1]);
-      ::close(from[0]);
-      in_child(*this);
-      ::_exit(0);
-    }
-    in_ = unique_fd(from[0]);
-    out_ = unique_fd(to[1]);
-    ::close(to[0]);
-    ::close(from[1]);
-  }
-  ~child_process() {
-    if (pid_ <= 0) return;
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-  }
-  void signal(int number) const { ::kill(pid_, number); }
-  void say(const std::string& line) const {
-    const std::string whole = line + "\n";
-    (void)!::write(out_.get(), whole.data(), whole.size());
-  }
-  std::string hear() const {  // a line; what there is of it, once the other side has ended
-    std::string line;
-    for (char c = 0; ::read(in_.get(), &c, 1) == 1 && c != '\n';) line += c;
-    return line;
-  }
-
- private:
-  pid_t pid_ = -1;
-  unique_fd in_, out_;
-};
 
 // Serves one channel after the other, in a process of its own, until it is killed.
 void serve_at(const child_process& parent, const std::string& transport,
@@ -101,45 +60,53 @@ bool become_nobody() {
 }
 
 TEST_P(channel_processes, peer_that_is_stopped_is_found_by_its_silence) {
-  const private_folder folder;
-  const child_process peer([&](const child_process& self) { serve_at(self, GetParam(), folder); });
-  const std::string address = peer.hear();
-  ASSERT_NE(address, "");
-  channel_options beating;
-  beating.heartbeat = 100ms;
-  if (GetParam() == "tls") beating.tls = client_tls(folder / "");
-  auto near = connect_channel({GetParam(), address}, test_instance(), beating);
-  ASSERT_TRUE(near) << near.error().message();
-  const channel_ptr chan = *near;
-  ASSERT_TRUE(chan->request(ack(), generous));
-  // Alive and idle: beats keep it so for longer than the limit.
-  const auto idle_until = std::chrono::steady_clock::now() + 500ms;
-  while (std::chrono::steady_clock::now() < idle_until) {
-    ASSERT_TRUE(chan->loop().run_once(50ms));
-  }
-  ASSERT_TRUE(chan->is_connected()) << chan->failure()->message();
+  using clock = std::chrono::steady_clock;
+  bool in_time = false;
+  // One run in time will do: on a loaded machine others may be late, but none may be early.
+  for (int run = 0; run < 10 && !in_time; ++run) {
+    const private_folder folder;
+    const child_process peer(
+        [&](const child_process& self) { serve_at(self, GetParam(), folder); });
+    const std::string address = peer.hear();
+    ASSERT_NE(address, "");
+    channel_options beating;
+    beating.heartbeat = 100ms;
+    if (GetParam() == "tls") beating.tls = client_tls(folder / "");
+    auto near = connect_channel({GetParam(), address}, test_instance(), beating);
+    ASSERT_TRUE(near) << near.error().message();
+    const channel_ptr chan = *near;
+    ASSERT_TRUE(chan->request(ack(), generous));
+    // Alive and idle: beats keep it so for longer than the limit.
+    const auto idle_until = clock::now() + 500ms;
+    while (clock::now() < idle_until) ASSERT_TRUE(chan->loop().run_once(50ms));
+    ASSERT_TRUE(chan->is_connected()) << chan->failure()->message();
 
-  int ended = 0;
-  errc how{};
-  ASSERT_TRUE(chan->request_async(ack(), generous, [&](message_result&& outcome) {
-    ++ended;
-    how = code_of(outcome);
-  }));
-  while (ended == 0) ASSERT_TRUE(chan->loop().run_once(generous));
-  ASSERT_EQ(how, errc{});
-  peer.signal(SIGSTOP);
-  const auto began = std::chrono::steady_clock::now();
-  ended = 0;
-  ASSERT_TRUE(chan->request_async(ack(), generous, [&](message_result&& outcome) {
-    ++ended;
-    how = code_of(outcome);
-  }));
-  while (!chan->failure()) ASSERT_TRUE(chan->loop().run_once(generous));
-  EXPECT_LT(std::chrono::steady_clock::now() - began, 5s);  // 330 ms on an idle machine
-  EXPECT_EQ(chan->failure()->code, errc::unavailable);
-  EXPECT_NE(chan->failure()->text.find("no sign of life for 300 ms"), std::string::npos);
-  EXPECT_EQ(ended, 1);
-  EXPECT_EQ(how, errc::unavailable);
+    int ended = 0;
+    errc how{};
+    const auto ask = [&] {
+      return chan->request_async(ack(), generous, [&](message_result&& outcome) {
+        ++ended;
+        how = code_of(outcome);
+      });
+    };
+    const auto alive = clock::now();
+    ASSERT_TRUE(ask());
+    while (ended == 0) ASSERT_TRUE(chan->loop().run_once(generous));
+    ASSERT_EQ(how, errc{});
+    peer.signal(SIGSTOP);
+    const auto silent = clock::now();
+    ended = 0;
+    ASSERT_TRUE(ask());
+    while (!chan->failure()) ASSERT_TRUE(chan->loop().run_once(generous));
+    const auto found = clock::now();
+    EXPECT_GE(found - alive, 300ms);
+    EXPECT_EQ(chan->failure()->code, errc::unavailable);
+    EXPECT_EQ(chan->failure()->text, "no sign of life for 300 ms");
+    EXPECT_EQ(ended, 1);
+    EXPECT_EQ(how, errc::unavailable);
+    in_time = found - silent < 400ms;
+  }
+  EXPECT_TRUE(in_time);
 }
 
 TEST_P(channel_users, caller_of_another_user_is_refused_and_told_so) {
