@@ -39,7 +39,9 @@ class scribbler {
 
 class hostile_race : public side_test {
  protected:
-  hostile_race() : seed_(std::random_device{}()), random_(seed_) {}
+  hostile_race() : seed_(std::random_device{}()), random_(seed_) {
+    most_at_once_ = 256 << 20;  // the calls that a victim keeps, as many as come
+  }
 
   // Sessions with such a scribbler, one after another; each is served until it ends or for a
   // moment.

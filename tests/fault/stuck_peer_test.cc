@@ -205,6 +205,7 @@ TEST_F(stuck_peer, an_answer_held_back_does_not_wait_for_a_host_that_is_gone) {
 // ----------------------------------------------------------------------------
 
 TEST_F(stuck_peer, a_call_to_a_stopped_worker_ends_by_its_deadline_and_its_memory_comes_back) {
+  most_at_once_ = 4 << 20;
   launched worker = start();
   const std::string large(1 << 20, 'x');
   ASSERT_TRUE(worker.call("size", bytes_of(large)));

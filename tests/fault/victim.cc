@@ -3,6 +3,7 @@
 #include <atomic>
 #include <thread>
 
+#include "perf/heap_count.h"
 #include "shm/socket.h"
 
 namespace ferry {
@@ -226,9 +227,11 @@ fault_test::fault_test() {
   }();
   (void)warmed_up;
   before_ = footprint::now();
+  heap_forget_largest();
 }
 
 void fault_test::TearDown() {
+  EXPECT_LT(heap_largest(), most_at_once_) << "allocated for what a peer claimed";
   EXPECT_EQ(footprint::now(), before_);
   expect_health();
   EXPECT_EQ(footprint::now(), before_);

@@ -78,6 +78,9 @@ class fault_test : public ::testing::Test {
  protected:
   fault_test();
   void TearDown() override;
+  // The rings here are small, and bodies lie in mapped memory: a larger piece of the heap can only
+  // come of a size that the other side claimed. More for tests that keep much themselves.
+  std::uint64_t most_at_once_ = 1 << 20;
 
  private:
   footprint before_;
