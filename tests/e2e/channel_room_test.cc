@@ -14,8 +14,8 @@ using steady = std::chrono::steady_clock;
 class channel_room : public over_each_transport {};
 INSTANTIATE_TEST_SUITE_P(each, channel_room, all_transports(), transport_name);
 
-constexpr auto watched = 300ms;
-constexpr auto idle_most = 100ms;  // of CPU; whoever spins takes all that it gets
+constexpr auto watched = 400ms;
+constexpr auto idle_most = 150ms;  // of CPU; whoever spins takes all that it gets
 
 // What it costs to have nothing to do, for a host that lets the loop wait.
 std::chrono::nanoseconds cost_of_waiting(loop& driven) {
@@ -27,19 +27,18 @@ std::chrono::nanoseconds cost_of_waiting(loop& driven) {
   });
 }
 
-// The same for one that polls: how often it is told that there is something to do.
-int wakeups_of_polling(loop& driven) {
-  int count = 0;
-  const auto until = steady::now() + watched;
-  EXPECT_TRUE(driven.run_once());
-  for (auto now = steady::now(); now < until; now = steady::now()) {
-    pollfd news{driven.fd(), POLLIN, 0};
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - now);
-    if (::poll(&news, 1, static_cast<int>(left.count())) == 0) break;
-    ++count;
+// The same for one that polls.
+std::chrono::nanoseconds cost_of_polling(loop& driven) {
+  return cpu_time_of([&] {
+    const auto until = steady::now() + watched;
     EXPECT_TRUE(driven.run_once());
-  }
-  return count;
+    for (auto now = steady::now(); now < until; now = steady::now()) {
+      pollfd news{driven.fd(), POLLIN, 0};
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - now);
+      if (::poll(&news, 1, static_cast<int>(left.count())) == 0) break;
+      EXPECT_TRUE(driven.run_once());
+    }
+  });
 }
 
 struct full_channel {
@@ -91,12 +90,12 @@ TEST_P(channel_room, that_never_came_is_waited_for_by_nobody_any_more) {
   std::vector<std::thread> others;
   for (int i = 0; i < 3; ++i) {
     others.emplace_back([&] {
-      const auto sent = near.send(full_channel::a_message("late"), {true, 50ms});
-      if (!sent) {
-        EXPECT_EQ(sent.error().code, errc::timeout);
+      const auto how = near.send(full_channel::a_message("late"), {true, 50ms});
+      if (!how) {
+        EXPECT_EQ(how.error().code, errc::timeout);
       }
-      left += sent.has_value();
-      unsent += !sent;
+      left += how.has_value();
+      unsent += !how;
     });
     others.emplace_back(
         [&] { count_request(near.request(full_channel::a_message("late"), 50ms)); });
@@ -114,20 +113,23 @@ TEST_P(channel_room, that_never_came_is_waited_for_by_nobody_any_more) {
   EXPECT_GT(unsent, 0);
   EXPECT_EQ(left + unsent, 9);
   EXPECT_EQ(near.get_stats().requests_in_flight, 0u);
-  EXPECT_EQ(near.get_stats().messages_sent, static_cast<std::uint64_t>(full.kept + left));
+  // Who is told "maybe" is told so without need when both of its clocks run out at once.
+  const int sent = static_cast<int>(near.get_stats().messages_sent) - full.kept;
+  EXPECT_LE(sent, left);
+  EXPECT_GE(sent, left - requests_left);
   // The peer is told of those that it may have come to know.
   EXPECT_EQ(near.get_stats().cancels_sent, static_cast<std::uint64_t>(requests_left));
 
   // While there is no room, and when it has come and nobody wants it.
   EXPECT_LT(cost_of_waiting(mine), idle_most);
-  EXPECT_LT(wakeups_of_polling(mine), 100);
+  EXPECT_LT(cost_of_polling(mine), idle_most);
   std::atomic<int> kept{0}, late{0}, last{0};
   full.ends.far->on_message([&](message&& what) {
     (what.function == "kept" ? kept : what.function == "late" ? late : last)++;
   });
   while (kept < full.kept) ASSERT_TRUE(mine.run_once(10ms));
   EXPECT_LT(cost_of_waiting(mine), idle_most);
-  EXPECT_LT(wakeups_of_polling(mine), 100);
+  EXPECT_LT(cost_of_polling(mine), idle_most);
 
   ASSERT_TRUE(near.send(execution_request("last"), {true, generous}));
   ASSERT_TRUE(eventually([&] {
@@ -135,7 +137,7 @@ TEST_P(channel_room, that_never_came_is_waited_for_by_nobody_any_more) {
     return last == 1;
   }));
   EXPECT_EQ(kept, full.kept);
-  EXPECT_EQ(late, left);
+  EXPECT_EQ(late, sent);
   full.ends.far->on_message([](message&&) {});
 }
 
