@@ -407,6 +407,7 @@ void channel_impl::finish(channel_error why) {
   held_.reset();
   if (std::exchange(joined_, false)) core_.remove(*this);
   requests_.close();
+  for (const room_waiter& each : senders) refuse_request(each, why);
   channel_error of_requests = why;
   of_requests.maybe_executed = true;
   while (auto request = requests_.end_any()) request->done(of_requests);

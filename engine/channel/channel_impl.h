@@ -144,6 +144,7 @@ class channel_impl final : public channel,
   void say_bye();
   void finish(channel_error why);
   std::size_t serve_room();
+  void refuse_request(const room_waiter& unsent, const channel_error& why);
   void match();
   std::size_t expire(clock::time_point now);
   std::chrono::nanoseconds silence_allowed() const noexcept;

@@ -141,6 +141,12 @@ send_result channel_impl::submit(const frame_fields& fields, message& what, send
   return std::move(*outcome);
 }
 
+// A request that waited for room and will never leave.
+void channel_impl::refuse_request(const room_waiter& unsent, const channel_error& why) {
+  if ((unsent.fields.flags & frame_asks) == 0) return;
+  if (auto request = requests_.end(unsent.fields.request_id)) request->done(why);
+}
+
 // Sends for those who wait, in turn. With the wheel.
 std::size_t channel_impl::serve_room() {
   room_came_.store(false, std::memory_order_relaxed);
@@ -192,6 +198,7 @@ std::size_t channel_impl::serve_room() {
       counters_.bytes_sent.add(first.fields.wire_bytes(), true);
     } else {
       outcome = refusal(sent.error());
+      refuse_request(first, outcome.error());
     }
     if (first.done) first.done(std::move(outcome));
     if (first.thread != nullptr) {

@@ -93,6 +93,30 @@ TEST_P(channel_outbox, requests_that_expire_unsent_are_never_sent) {
   }));
 }
 
+TEST_P(channel_outbox, requests_that_never_left_did_not_run_when_the_link_ends) {
+  channel_options small, deaf;
+  small.outbox_bytes = 64 << 10;
+  deaf.inbox_messages = 1;
+  channel_ends ends(GetParam(), small, deaf);  // nobody receives, so little is read
+  const std::vector<std::byte> body(100'000);
+  constexpr std::uint64_t asked = 200;
+  std::uint64_t ended = 0, perhaps = 0;
+  for (std::uint64_t i = 0; i < asked; ++i) {
+    ASSERT_TRUE(ends.near->request_async(execution_request("f", payload::copy_of(body)), generous,
+                                         [&](message_result&& how) {
+                                           ++ended;
+                                           ASSERT_FALSE(how);
+                                           perhaps += how.error().maybe_executed;
+                                         }));
+  }
+  loop near_loop = ends.near->loop();
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(near_loop.run_once(1ms));
+  ends.far->close();
+  EXPECT_TRUE(run_until(near_loop, [&] { return ended == asked; }));
+  EXPECT_EQ(perhaps, ends.near->get_stats().messages_sent);
+  EXPECT_LT(perhaps, asked);
+}
+
 TEST_P(channel_waiting, everything_that_came_is_handed_out_to_a_host_that_polls) {
   loop mine = make_loop();
   channel_ends ends(GetParam(), on(mine));
