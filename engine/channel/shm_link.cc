@@ -38,8 +38,14 @@ result<payload, channel_error> shm_link::borrow(std::uint64_t size_bytes) {
 
 result<void> shm_link::send(const frame_fields& fields, message& what, bool) {
   if (!core_) return error{errc::full, 0, "the link is not open yet"};
-  const auto when =
-      loop_->mine() ? session_core::notice::later : session_core::notice::now;  // see write()
+  if (!loop_->mine()) return publish(fields, what, session_core::notice::now);
+  auto sent = publish(fields, what, session_core::notice::later);
+  if (sent) unannounced_ = true;
+  return sent;
+}
+
+result<void> shm_link::publish(const frame_fields& fields, message& what,
+                               session_core::notice when) {
   const record_fields record = record_of(fields);
   const std::size_t data = what.data.size(), head = fields.head_size;
   if (loan* const lent = what.data.lent();
@@ -68,7 +74,8 @@ result<void> shm_link::send(const frame_fields& fields, message& what, bool) {
 }
 
 void shm_link::write_now() noexcept {
-  if (core_) core_->announce(news::records);
+  // Only what was sent: a peer that sleeps is woken for it, and would be for nothing.
+  if (core_ && loop_->mine() && std::exchange(unannounced_, false)) core_->announce(news::records);
 }
 
 // --- the loop -----------------------------------------------------------------------------------

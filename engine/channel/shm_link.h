@@ -40,6 +40,7 @@ class shm_link final : public channel_link {
  private:
   static constexpr std::size_t head_reserve = 256;  // behind what borrow() gave
 
+  result<void> publish(const frame_fields& fields, message& what, session_core::notice when);
   void open(result<std::optional<established>, call_error> peers);
   void land(const record_fields& record, body&& content);
   int fd() const noexcept { return session_ ? session_->core().socket() : socket_.get(); }
@@ -57,6 +58,7 @@ class shm_link final : public channel_link {
   bool joined_ = false;
   bool paused_ = false;
   bool room_wanted_ = false;
+  bool unannounced_ = false;  // sent with the wheel in hand since write_now()
   std::optional<session_core::progress_mark> before_;  // the sends to come, tried for room
   std::uint64_t activity_ = 0;
   std::optional<channel_error> failure_;

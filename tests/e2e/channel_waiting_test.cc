@@ -1,6 +1,7 @@
 // What waits on a channel: for room, for time, for the other end to be told.
 #include <poll.h>
 
+#include <fstream>
 #include <thread>
 
 #include "tests/e2e/channel_fixture.h"
@@ -115,6 +116,36 @@ TEST_P(channel_outbox, requests_that_never_left_did_not_run_when_the_link_ends) 
   EXPECT_TRUE(run_until(near_loop, [&] { return ended == asked; }));
   EXPECT_EQ(perhaps, ends.near->get_stats().messages_sent);
   EXPECT_LT(perhaps, asked);
+}
+
+// How often a thread of this process went to sleep.
+long sleeps_of(pid_t thread) {
+  std::ifstream lines("/proc/self/task/" + std::to_string(thread) + "/status");
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("voluntary_ctxt_switches:")) return std::stol(line.substr(24));
+  }
+  return -1;
+}
+
+TEST_P(channel_waiting, an_idle_end_sleeps_through_what_its_peer_says_to_others) {
+  loop shared = make_loop();
+  channel_ends idle(GetParam(), on(shared)), busy(GetParam(), on(shared));
+  busy.echo();
+  mailbox<pid_t> id;
+  idle.far->loop().post([&] { id.put(::gettid()); });
+  const auto thread = id.take();
+  ASSERT_TRUE(thread);
+  idle.far->on_message([](message&&) {});
+  for (int round = 0; round < 5; ++round) {
+    let_sleep(shared);
+    ASSERT_TRUE(idle.near->send_async(execution_request("wake up"), [](send_result&&) {}));
+    const long before = sleeps_of(*thread);
+    for (const auto until = steady::now() + 100ms; steady::now() < until;) {
+      ASSERT_TRUE(busy.near->request(execution_request("f")));
+    }
+    EXPECT_LT(sleeps_of(*thread) - before, 50);
+  }
+  EXPECT_EQ(idle.far->get_stats().messages_received, 5u);
 }
 
 TEST_P(channel_waiting, everything_that_came_is_handed_out_to_a_host_that_polls) {
