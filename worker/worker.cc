@@ -116,10 +116,11 @@ class worker::impl {
   }
 
   result<void, call_error> run() {
-    worker_link& parent = *links_.front();
-    parent.input().set_movable(!options_.loop);  // else this thread does nothing else
+    // Held: open() on another thread forgets sessions that have ended.
+    const std::shared_ptr<worker_link> parent = links_.front();
+    parent->input().set_movable(!options_.loop);  // else this thread does nothing else
     loop_->take();
-    while (!parent.over()) {
+    while (!parent->over()) {
       if (loop_->turn() != 0) {
         loop_->give_way();
         continue;
@@ -128,9 +129,9 @@ class worker::impl {
         loop_->serve_due(std::chrono::steady_clock::now());
       }
     }
-    parent.finish();
+    parent->finish();
     loop_->leave();
-    const call_error why = parent.core().failure();
+    const call_error why = parent->core().failure();
     if (why.code == errc::closed) return {};
     return why;
   }
