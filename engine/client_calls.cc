@@ -128,6 +128,7 @@ bool client::impl::wait_in_crowd(follower& me) {
   return arrived;
 }
 
+// Or until another thread wants the wheel.
 void client::impl::drive_until_arrived(follower& me, clock::time_point deadline) {
   for (;;) {
     const std::size_t landed = loop_->alone() && !loop_->has_posts() ? poll() : loop_->turn();
@@ -139,9 +140,10 @@ void client::impl::drive_until_arrived(follower& me, clock::time_point deadline)
       const auto now = clock::now();
       loop_->serve_due(now);
       if (me.arrived() || now >= deadline) return;
-      loop_->give_way();
+      if (loop_->wanted()) return;
       continue;
     }
+    if (loop_->wanted()) return;
     const woke how = loop_->wait(deadline);
     if (loop_->has_posts() || room_.wanted()) loop_->turn();
     if (how == woke::timeout) {
@@ -249,7 +251,7 @@ result<function_id, call_error> client::impl::bind(std::string_view name, call_o
   if (name.empty() || name.size() > core_.options().inline_limit) {
     return call_error{errc::function_not_found, "a function name of that length", false};
   }
-  const auto deadline = after(options.timeout.value_or(options_.timeout));
+  const auto deadline = from(clock::now(), options.timeout.value_or(options_.timeout));
   for (;;) {
     {
       const std::unique_lock guard(names_mutex_);  // numbers leave in the order of their choice

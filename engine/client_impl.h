@@ -204,7 +204,7 @@ class client::impl final : public loop_source,
   call_result call_named(std::string_view name, Argument&& argument, call_options options) {
     auto number = known_number(name);
     if (!number) {
-      const auto deadline = after(options.timeout.value_or(options_.timeout));
+      const auto deadline = from(clock::now(), options.timeout.value_or(options_.timeout));
       auto asked = function(name, options);
       if (!asked) return std::move(asked).error();
       number = *asked;
@@ -324,6 +324,7 @@ class client::impl final : public loop_source,
                           std::uint64_t call = 0) {
     bool drives = loop_->try_take();
     if (drives && loop_->alone()) {
+      loop_->activate(*this);
       here_ = &me;
       const bool arrived = glance(me, batch);
       here_ = nullptr;
@@ -352,8 +353,9 @@ class client::impl final : public loop_source,
         here_ = nullptr;
         loop_->leave();
       } else {
-        loop_->wheel().follow(me, bound(deadline));
+        const bool promoted = loop_->wheel().follow(me, bound(deadline));
         if (!me.arrived() && wait_in_crowd(me)) return true;
+        if (promoted && me.arrived()) loop_->wheel().pass_on();
       }
       if (me.arrived()) return true;
       if (deadline != clock::time_point::max() && clock::now() >= deadline) {
@@ -408,8 +410,8 @@ class client::impl final : public loop_source,
         loop_->leave();
       } else {
         follower me;
-        loop_->wheel().follow(me, clock::now() + retry_pause);
-        if (there()) loop_->wheel().pass_on();
+        const bool promoted = loop_->wheel().follow(me, clock::now() + retry_pause);
+        if (there() || promoted) loop_->wheel().pass_on();
       }
       if (done) return {};
       if (stop.stop_requested()) return error{errc::cancelled, 0, "the caller gave up"};

@@ -53,7 +53,7 @@ void driver::wake_one() noexcept {
   }
 }
 
-void driver::follow(follower& me, std::optional<clock::time_point> deadline) {
+bool driver::follow(follower& me, std::optional<clock::time_point> deadline) {
   followers_.fetch_add(1, std::memory_order_seq_cst);
   {
     const std::lock_guard guard(mutex_);
@@ -79,7 +79,7 @@ void driver::follow(follower& me, std::optional<clock::time_point> deadline) {
   while (now < follower::has_arrived &&
          !me.state_.compare_exchange_weak(now, follower::waiting, std::memory_order_acq_rel)) {
   }
-  if (now == follower::arrived_promoted) pass_on();
+  return now == follower::promoted || now == follower::arrived_promoted;
 }
 
 void driver::unlink(follower& me) {

@@ -32,7 +32,7 @@ class follower {
     sleeping = 1,
     promoted = 2,
     has_arrived = 3,
-    arrived_promoted = 4,  // somebody else has to take the wheel
+    arrived_promoted = 4,
   };
   std::atomic<std::uint32_t> state_{waiting};
   follower* next_ = nullptr;  // in driver::first_, under its mutex
@@ -67,8 +67,9 @@ class driver {
     if (crowd_.fetch_sub(1, std::memory_order_seq_cst) == 1) pass_on();
   }
 
-  // Sleeps until `me` has arrived, the wheel may be free, or the deadline has passed.
-  void follow(follower& me, std::optional<clock::time_point> deadline);
+  // Sleeps until `me` has arrived, the wheel may be free, or the deadline has passed. True if it was
+  // woken to take the wheel: then it takes it, or passes on.
+  bool follow(follower& me, std::optional<clock::time_point> deadline);
 
  private:
   static const void* self() noexcept {

@@ -86,7 +86,13 @@ class worker::impl {
     const bool inside = loop_->mine();  // a function opens another session
     const wheel_guard wheel(*loop_);
     // Those of hosts that are gone, unless a function of theirs may be on the stack.
-    if (!inside && functions_.waiting_inside == 0) forget_ended();
+    if (!inside && functions_.waiting_inside == 0) {
+      forget_ended();
+    } else {
+      loop_->post([this, here = std::weak_ptr<bool>(here_)] {
+        if (!here.expired() && functions_.waiting_inside == 0) forget_ended();
+      });
+    }
     loop_->add(*link);
     links_.push_back(link);
     serving_.store(true, std::memory_order_release);

@@ -37,12 +37,15 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   bool over() const noexcept { return core_->over(); }
   bool finished() const noexcept { return finished_; }  // every call was told; none is kept
 
-  // Publishes an answer now or, if the ring is full, when the host has read. `Argument`:
+  // Publishes an answer now or, if there is no room, when the host has read or given back. `Argument`:
   // std::span<const std::byte> or loan&.
   template <class Argument>
   result<void> answer(const record_fields& fields, Argument&& argument) {
     // Bodies that wait for others to be given back go first.
-    if (std::is_same_v<std::decay_t<Argument>, loan> && room_.owes()) return owe(fields, argument);
+    if constexpr (std::is_same_v<std::decay_t<Argument>, loan>) {
+      if (room_.owes() && core_->owns(argument)) [[unlikely]]
+        return owe(fields, argument);
+    }
     auto sent = core_->send(fields, argument);
     if (sent || sent.error().code != errc::full) return sent;
     return owe(fields, argument);

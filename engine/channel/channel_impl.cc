@@ -161,7 +161,10 @@ std::size_t channel_impl::turn() {
       ++done;
     }
   }
-  if (!at(phase::over) && turn_now_ >= next_due()) done += tick(turn_now_);
+  if (!at(phase::over) && turn_now_ >= next_due()) {
+    done += tick(turn_now_);
+    if (!at(phase::over)) link_->write();
+  }
   in_turn_ = false;
   link_->settle();
   return done;
@@ -170,7 +173,7 @@ std::size_t channel_impl::turn() {
 bool channel_impl::has_input() noexcept {
   if (at(phase::over)) return false;
   if (close_reason_ && !at(phase::closing)) return true;
-  if (at(phase::closing) && link_->flushed()) return true;
+  if (at(phase::closing) && link_->flushed() && sender_count_ == 0) return true;
   if (at(phase::connecting) && !link_->connecting()) return true;
   return room_came_.load(std::memory_order_relaxed) || link_->has_input();
 }
@@ -313,7 +316,7 @@ void channel_impl::take_message(const frame_fields& fields, message&& what) {
   message_waiter next;
   {
     const std::lock_guard guard(state_mutex_);
-    if (receivers_.empty()) {
+    if (receivers_.empty() || !inbox_.empty()) {  // match() is on its way, in order
       inbox_bytes_ += held_bytes(what);
       inbox_.push_back(std::move(what));
       if (inbox_.size() >= options_.inbox_messages || inbox_bytes_ >= options_.inbox_bytes) {
@@ -384,6 +387,7 @@ void channel_impl::close() {
     core_.activate(*this);
     core_.turn();
     if (at(phase::over)) break;
+    core_.give_way();
     if (core_.wait(phase_deadline_) == woke::timeout) core_.serve_due(clock::now());
   }
 }

@@ -35,7 +35,7 @@ bool channel_impl::drive(follower& me, clock::time_point deadline) {
   for (;;) {
     if (core_.try_take()) {
       if (!at(phase::over)) core_.activate(*this);
-      for (unsigned turns = 0; !me.arrived();) {
+      for (unsigned turns = 0; !me.arrived() && !core_.wanted();) {
         const std::size_t done = core_.turn();
         if (me.arrived()) break;
         const bool look = ++turns % turns_between_looks == 0;
@@ -51,7 +51,7 @@ bool channel_impl::drive(follower& me, clock::time_point deadline) {
       }
       core_.leave();
     } else {
-      core_.wheel().follow(me, limit);
+      if (core_.wheel().follow(me, limit) && me.arrived()) core_.wheel().pass_on();
     }
     if (me.arrived()) return true;
     if (limit && clock::now() >= deadline) {
@@ -108,6 +108,7 @@ send_result channel_impl::submit(const frame_fields& fields, message& what, send
   if (made_in_.left()) return not_ours();
   if (auto good = check_size(fields); !good) return channel_error(good.error());
   // Whoever waits for room goes first.
+  if (!is_connected()) return over_error();
   // acquire: pairs with the release in serve_room(); what they sent is queued.
   const bool free = sender_count_.load(std::memory_order_acquire) == 0;
   const result<void> sent =
@@ -405,6 +406,13 @@ send_result channel_impl::answer_to(std::uint64_t request_id, message& answer, s
 
 void channel_impl::on_cancel(unique_function<void(std::uint64_t)> handler) {
   if (made_in_.left()) return;
+  if (mine()) {  // it may be running
+    core_.post([weak = weak_from_this(),
+                next = std::make_unique<unique_function<void(std::uint64_t)>>(std::move(handler))] {
+      if (const auto self = weak.lock()) self->cancel_handler_ = std::move(*next);
+    });
+    return;
+  }
   const wheel_guard wheel(core_);
   cancel_handler_ = std::move(handler);
 }

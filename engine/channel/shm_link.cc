@@ -175,8 +175,8 @@ void shm_link::land(const record_fields& record, body&& content) {
 bool shm_link::has_input() noexcept {
   if (failure_) return true;
   if (!session_) return false;
-  if (core_->over()) return true;
   if (paused_) return sink_->wants_more();
+  if (core_->over()) return true;
   return session_->has_input();
 }
 

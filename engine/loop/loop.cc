@@ -33,12 +33,24 @@ spawned loop::start_here(task<> work) {
   return ferry::start(std::move(work));
 }
 
+result<void> loop::may_run() const {
+  if (core_->forked()) return loop_core::not_ours();
+  return {};
+}
+
 result<void> loop::drive_until_done(const spawned& running) {
   FERRY_CHECK(!core_->mine());  // a callback must not wait
   while (!running.done()) {
     if (auto ran = core_->run_once(std::chrono::nanoseconds::max()); !ran) return ran.error();
   }
   return {};
+}
+
+// What has not ended is cancelled; another thread may be driving it.
+void loop::cancel_here(spawned& running) {
+  if (running.done()) return;
+  const wheel_guard wheel(*core_);
+  running = {};
 }
 
 void loop::throw_system_error(const error& why) {

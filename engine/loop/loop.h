@@ -70,16 +70,20 @@ class loop {
         problem = std::current_exception();
       }
     };
-    {
-      const auto running = start_here(waiting(std::move(work), out, thrown));
-      if (auto driven = drive_until_done(running); !driven) {
-        if constexpr (std::is_constructible_v<T, error>) {
-          return driven.error();
-        } else if constexpr (std::is_constructible_v<T, call_error>) {
-          return call_error{driven.error().code, driven.error().message(), false};
-        } else {
-          throw_system_error(driven.error());
-        }
+    spawned running;
+    auto driven = may_run();
+    if (driven) {
+      running = start_here(waiting(std::move(work), out, thrown));
+      driven = drive_until_done(running);
+      cancel_here(running);
+    }
+    if (!driven) {
+      if constexpr (std::is_constructible_v<T, error>) {
+        return T(driven.error());
+      } else if constexpr (std::is_constructible_v<T, call_error>) {
+        return T(call_error{driven.error().code, driven.error().message(), false});
+      } else {
+        throw_system_error(driven.error());
       }
     }
     if (thrown) std::rethrow_exception(thrown);
@@ -95,7 +99,9 @@ class loop {
 
  private:
   spawned start_here(task<> work);  // with the wheel in hand, as all that runs on the loop
+  result<void> may_run() const;
   result<void> drive_until_done(const spawned& running);
+  void cancel_here(spawned& running);
   [[noreturn]] static void throw_system_error(const error& why);
   std::shared_ptr<loop_core> core_;
 };

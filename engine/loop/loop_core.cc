@@ -62,23 +62,21 @@ void loop_core::leave() {
 }
 
 void loop_core::take() {
-  if (try_take()) return;
+  if (wheel_.try_take()) return;
   wanted_.fetch_add(1, std::memory_order_seq_cst);
-  while (!try_take()) {
+  while (!wheel_.try_take()) {
     nudge();
     ::usleep(static_cast<useconds_t>(wheel_wanted_pause.count()));
   }
   wanted_.fetch_sub(1, std::memory_order_seq_cst);
 }
 
-bool loop_core::give_way() {
-  // relaxed: take() nudges again and again.
-  if (wanted_.load(std::memory_order_relaxed) == 0) [[likely]]
-    return false;
-  wheel_.leave();
-  while (wanted_.load(std::memory_order_relaxed) != 0) ::sched_yield();
-  while (!try_take()) ::usleep(static_cast<useconds_t>(wheel_wanted_pause.count()));
-  return true;
+void loop_core::give_way() {
+  if (!wanted()) [[likely]]
+    return;
+  leave();
+  while (wanted()) ::sched_yield();
+  take();
 }
 
 int loop_core::fd() {
@@ -196,8 +194,7 @@ loop_source* loop_core::source_of(std::uint64_t token) noexcept {
   return found.generation == token >> (which_bits + slot_bits) ? found.source : nullptr;
 }
 
-void loop_core::activate(loop_source& source) noexcept {
-  if (!source.armed_) return;
+void loop_core::wake(loop_source& source) noexcept {
   source.armed_ = false;
   source.disarm();
   active_.push_back(&source);

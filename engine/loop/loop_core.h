@@ -28,12 +28,15 @@ class loop_core {
   ~loop_core();
 
   // --- the wheel: any thread ------------------------------------------------------------------
-  bool try_take() noexcept { return wheel_.try_take(); }
+  // Threads in take() go first.
+  bool try_take() noexcept { return !wanted() && wheel_.try_take(); }
+  // A thread waits in take(): whoever drives leaves the wheel soon.
+  bool wanted() const noexcept { return wanted_.load(std::memory_order_relaxed) != 0; }
   void leave();  // with the wheel; whoever polls fd() is told what to wait for
   // Waits for the wheel, asking its holder to let go. Not if mine().
   void take();
-  // With the wheel: lets threads in take() have it first. True if there were any.
-  bool give_way();
+  // With the wheel, for who cannot go on without it: lets threads in take() have it first.
+  void give_way();
   bool mine() const noexcept { return wheel_.mine(); }
   driver& wheel() noexcept { return wheel_; }
 
@@ -73,7 +76,9 @@ class loop_core {
   void sleeps_on(const void* bell) noexcept { bell_.store(bell, std::memory_order_seq_cst); }
   timer_queue& timers() noexcept { return timers_; }
   // A source that is asleep is polled at every turn again.
-  void activate(loop_source& source) noexcept;
+  void activate(loop_source& source) noexcept {
+    if (source.armed_) wake(source);
+  }
   void activate_all() noexcept;
   bool alone() const noexcept { return live_ == 1; }
   // Runs posts, lets every active source take its turn, runs what is due as of the last scheduler
@@ -83,13 +88,15 @@ class loop_core {
   // What is due by the precise clock: after a wait that timed out.
   std::size_t serve_due(clock::time_point now);
   // Waits until there is something for turn(), `until` holds, or the deadline, or that of a source
-  // or a timer, passes: after `timeout` look at the clock and serve_due().
+  // or a timer, passes: after `timeout` look at the clock and serve_due(). Not while the wheel is
+  // wanted().
   woke wait(clock::time_point deadline, bool for_room = false, condition until = {});
   void set_busy_poll(std::chrono::nanoseconds limit) noexcept { busy_poll_ = limit; }
   clock::time_point next_due();
 
  private:
   loop_core(std::unique_ptr<reactor> waker, unique_fd wake);
+  void wake(loop_source& source) noexcept;
   bool arm_active();
   // Whether due() told of a deadline before `planned`, or of one that is not known yet.
   bool told_of_one_before(clock::time_point planned) const noexcept {

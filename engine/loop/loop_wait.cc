@@ -45,7 +45,7 @@ bool loop_core::active_input() noexcept {
 }
 
 woke loop_core::wait(clock::time_point deadline, bool for_room, condition until) {
-  if (give_way()) return woke::input;
+  if (wanted()) return woke::input;
   struct looks {
     loop_core* self;
     condition until;
@@ -57,8 +57,7 @@ woke loop_core::wait(clock::time_point deadline, bool for_room, condition until)
                            look.held = look.until();
                            loop_core& self = *look.self;
                            return look.held || self.has_posts() ||
-                                  self.told_of_one_before(look.planned) ||
-                                  self.wanted_.load(std::memory_order_relaxed) != 0;
+                                  self.told_of_one_before(look.planned) || self.wanted();
                          },
                          &both};
   const auto planned = both.planned = std::min(deadline, next_due());
@@ -148,7 +147,6 @@ result<std::size_t> loop_core::run_once(std::chrono::nanoseconds max_wait) {
   if (!try_take()) {
     if (max_wait <= 0ns || !take_among_others(deadline)) return std::size_t{0};
   }
-  give_way();  // who runs it again and again leaves the wheel for an instant only
   if (alone()) activate_all();
   std::size_t done = 0;
   int yields = 0;
@@ -167,6 +165,12 @@ result<std::size_t> loop_core::run_once(std::chrono::nanoseconds max_wait) {
       leave();
       ::sched_yield();
       if (!try_take() && !take_among_others(deadline)) return std::size_t{0};
+      continue;
+    }
+    if (wanted()) {
+      leave();
+      if (!take_among_others(deadline)) return std::size_t{0};
+      if (alone()) activate_all();
       continue;
     }
     const woke how = wait(deadline);

@@ -79,7 +79,9 @@ session_core::session_core(unique_fd socket, session_options options, establishe
             arena_, static_cast<std::uint32_t>(peers.my_hello.epoch)),
       returned_(cells_of(peer_control_, peers.their_hello), mine_->returns_taken) {}
 
-session_core::~session_core() { book_.take_back_all(); }
+session_core::~session_core() {
+  if (!forked()) book_.take_back_all();
+}
 
 // --- bodies -------------------------------------------------------------------------------------
 
@@ -162,6 +164,7 @@ bool session_core::collect_returns() noexcept {
 }
 
 void session_core::reclaim() noexcept {
+  if (forked()) return;  // another thread of the parent may have held a lock
   book_.take_back_all();
   (void)arena_.trim(std::chrono::steady_clock::now(), true);
 }
@@ -236,8 +239,9 @@ bool session_core::room_came_since(const progress_mark& mark) noexcept {
   if (peer_progress().read != mark.read) return true;
   collect_returns();
   // Another thread that collects just now may find what we would: then a try in vain is better than
-  // to sleep past it.
-  return peer_progress().returned != mark.returned || collecting_.test(std::memory_order_relaxed);
+  // to sleep past it.  acquire: pairs with the release when it is done; it has counted.
+  const bool others_collect = collecting_.test(std::memory_order_acquire);
+  return others_collect || peer_progress().returned != mark.returned;
 }
 
 void session_core::announce(news what) noexcept { ring(ringer_.check(what)); }

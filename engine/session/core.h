@@ -51,6 +51,7 @@ class session_core final : public body_owner, public std::enable_shared_from_thi
                     notice when = notice::now);
   // The same, handing the loan over; on failure it is still the caller's, for another try.
   result<void> send(record_fields fields, loan& body, notice when = notice::now);
+  bool owns(const loan& body) const noexcept { return body.core_.get() == this; }
   // Whether any record would find room now.
   bool has_room() noexcept { return over() || records_.has_room(options_.inline_limit); }
   // How far the peer has come with what it reads and gives back. Taken before a send that finds no

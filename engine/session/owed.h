@@ -43,7 +43,7 @@ class owed_records {
     const std::lock_guard guard(mutex_);
     bool bodies_wait = false;
     for (auto next = waiting_.begin(); next != waiting_.end();) {
-      const bool has_body = next->content.size() != 0;
+      const bool has_body = core.owns(next->content);
       if (bodies_wait && next->content.size() > core.options().inline_limit) {
         ++next;
         continue;

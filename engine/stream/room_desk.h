@@ -23,7 +23,7 @@ class room_desk {
   bool owes() const noexcept { return owed_.any(); }
   std::size_t owed() const noexcept { return owed_.count(); }
 
-  // To be sent, in order, as soon as there is room.
+  // To be sent as soon as there is room, in the order that owed.h says.
   void owe(const record_fields& fields, loan content = {}) {
     owed_.add(fields, std::move(content));
   }
@@ -43,7 +43,9 @@ class room_desk {
   void serve(session& to, loop_core& loop, loop_source& self) {
     const auto before = to.core().peer_progress();
     const bool all_sent = owed_.flush(to.core());
-    if (waited_for_.load(std::memory_order_relaxed) && to.core().has_room()) {
+    if (waited_for_.load(std::memory_order_relaxed) &&
+        (tried_ ? to.core().room_came_since(*tried_) : to.core().has_room())) {
+      tried_ = before;
       const std::lock_guard guard(mutex_);
       due_.insert(due_.end(), waiting_.begin(), waiting_.end());
       waiting_.clear();
@@ -70,6 +72,7 @@ class room_desk {
   std::deque<stream_waiter> waiting_;
   std::deque<stream_waiter> due_;  // there is room for them: being run
   std::atomic<bool> waited_for_{false};
+  std::optional<session_core::progress_mark> tried_;  // before those that waited ran last
 };
 
 }  // namespace ferry

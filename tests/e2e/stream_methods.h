@@ -24,6 +24,7 @@ inline const method<streamed<int>(int, int)> count_slowly{"count_slowly"};  // m
 inline const method<streamed<int>(int)> co_count{"co_count"};
 inline const method<streamed<int>(int, int), refusal> count_then_fail{"count_then_fail"};
 inline const method<streamed<body>(int, int)> blobs{"blobs"};  // items, bytes each
+inline const method<streamed<body>(int, int)> co_blobs{"co_blobs"};
 inline const method<streamed<std::string>(int)> empties{"empties"};
 inline const method<streamed<int>()> with_bad_items{"with_bad_items"};
 inline const method<streamed<int>(int)> work_long{"work_long"};  // ms of work, with progress

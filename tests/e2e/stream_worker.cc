@@ -108,6 +108,14 @@ void register_streams(worker& w) {
       if (!out.write(std::move(*item))) return;
     }
   });
+  w.function(co_blobs, [](int items, int bytes, sink<body>& out) -> task<> {
+    for (int i = 0; i < items; ++i) {
+      auto item = out.borrow(static_cast<std::uint64_t>(bytes));
+      if (!item) co_return;
+      std::memset(item->data(), i & 0xff, item->size());
+      if (!co_await out.send(std::move(*item))) co_return;
+    }
+  });
   w.function(empties, [](int items, sink<std::string>& out) {
     for (int i = 0; i < items; ++i) {
       if (!out.write(std::string())) return;

@@ -1,4 +1,5 @@
 // Items of streams: order, sizes, windows, errors, ends.
+#include "tests/e2e/process.h"
 #include "tests/e2e/streams.h"
 
 namespace ferry {
@@ -164,6 +165,34 @@ TEST_F(stream_items, wait_for_a_reader_without_losing_one) {
   for (int i = 0; i < sent; ++i) ASSERT_EQ(talk.responses().read().value().value_or(-1), 2 * i);
   ASSERT_TRUE(talk.write(sent));
   EXPECT_EQ(talk.responses().read().value().value_or(-1), 2 * sent);
+}
+
+TEST_F(stream_items, that_wait_for_bodies_to_come_back_cost_nothing_meanwhile) {
+  client_options options;
+  options.session.returns_cells = 16;  // an eighth of them is spare
+  launched host = start_streams(options);
+  auto many = host.server_stream(streams::co_blobs, {}, 40, 5'000);
+  std::vector<body> kept;
+  for (int i = 0; i < 14; ++i) {
+    auto next = many.read();
+    ASSERT_TRUE(next && *next);
+    kept.push_back(std::move(**next));
+  }
+  std::this_thread::sleep_for(100ms);
+  const auto before = cpu_time_of(host.pid());
+  std::this_thread::sleep_for(400ms);
+  EXPECT_LT(cpu_time_of(host.pid()) - before, 200ms);
+  EXPECT_EQ(host.call(streams::add, 1, 2).value_or(0), 3);  // others go on
+  for (int i = 14; i < 40; ++i) {
+    kept.erase(kept.begin());
+    auto next = many.read();
+    ASSERT_TRUE(next && *next) << i;
+    EXPECT_EQ((*next)->bytes().front(), static_cast<std::byte>(i));
+    kept.push_back(std::move(**next));
+  }
+  expect_end(many);
+  kept.clear();
+  expect_nothing_left(host);
 }
 
 TEST_F(stream_items, of_a_producer_far_ahead_take_no_more_memory_than_the_window) {

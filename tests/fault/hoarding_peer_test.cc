@@ -20,7 +20,7 @@ std::chrono::nanoseconds cpu_time_of(pthread_t thread) {
   return std::chrono::seconds(spent.tv_sec) + std::chrono::nanoseconds(spent.tv_nsec);
 }
 
-enum : std::uint32_t { makes_a_body, echoes };
+enum : std::uint32_t { makes_a_body, echoes, answers_with_what_is_not_its_own };
 
 // A worker on a thread of its own that has answered with as many bodies as its host may hold, and
 // owes as many again.
@@ -33,6 +33,11 @@ struct hoarded_worker {
       (void)call.reply(std::move(*made));
     });
     server.raw("echo", [](context& call, body argument) { (void)call.reply(argument.bytes()); });
+    server.raw("foreign", [this](context& call, body) {
+      auto lent = other.loan(5'000);
+      ASSERT_TRUE(lent);
+      EXPECT_FALSE(call.reply(std::move(*lent)));
+    });
     EXPECT_TRUE(peer.send_hello() && server.open(peer.victims_end()) && peer.take_hello());
     serving = std::thread([this] {
       for (;;) {
@@ -72,6 +77,11 @@ struct hoarded_worker {
     return answer.value_or(raw_record{});
   }
 
+  hostile_peer others{plays::worker};
+  client other = [this] {
+    EXPECT_TRUE(others.send_hello());
+    return std::move(*client::attach(others.victims_end(), {}));
+  }();
   hostile_peer peer{plays::host};
   worker server{small_session()};
   std::thread serving;
@@ -103,6 +113,14 @@ TEST_F(hoarding_peer, gets_answers_without_a_body_meanwhile) {
     ASSERT_EQ(full.take(&text).call, call);
     EXPECT_EQ(text.substr(0, 5), "small");
   }
+}
+
+TEST_F(hoarding_peer, is_told_of_an_answer_that_cannot_be) {
+  hoarded_worker full;
+  full.ask(100, answers_with_what_is_not_its_own);
+  const auto answer = full.take();
+  EXPECT_EQ(answer.call, 100u);
+  EXPECT_EQ(answer.kind, a_failure);
 }
 
 TEST_F(hoarding_peer, gets_one_answer_more_for_each_body_it_gives_back) {

@@ -50,6 +50,26 @@ TEST(driver, lets_nobody_follow_a_free_wheel) {
   wheel.leave();
 }
 
+// Of two that sleep, one is told to drive when what it waits for comes from elsewhere.
+TEST(driver, is_passed_on_by_who_arrives_as_it_is_promoted) {
+  for (int round = 0; round < 300; ++round) {
+    driver wheel;
+    ASSERT_TRUE(wheel.try_take());
+    follower first, second;
+    const auto until = in(generous);
+    const auto wait = [&](follower& me) {
+      if (wheel.follow(me, until) && me.arrived()) wheel.pass_on();
+    };
+    std::thread one([&] { wait(first); }), two([&] { wait(second); });
+    std::this_thread::sleep_for(std::chrono::microseconds(round));
+    wheel.leave();
+    first.arrive();
+    one.join();
+    two.join();
+    ASSERT_LT(clock::now(), until) << "nobody was told that the wheel is free";
+  }
+}
+
 TEST(driver, is_told_to_a_sleeper_by_the_last_of_a_crowd) {
   driver wheel;
   for (int round = 0; round < 500; ++round) {
