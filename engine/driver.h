@@ -67,8 +67,8 @@ class driver {
     if (crowd_.fetch_sub(1, std::memory_order_seq_cst) == 1) pass_on();
   }
 
-  // Sleeps until `me` has arrived, the wheel may be free, or the deadline has passed. True if it was
-  // woken to take the wheel: then it takes it, or passes on.
+  // Sleeps until `me` has arrived, the wheel may be free, or the deadline has passed. True if it
+  // was woken to take the wheel: then it takes it, or passes on.
   bool follow(follower& me, std::optional<clock::time_point> deadline);
 
  private:

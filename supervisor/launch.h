@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/client.h"
+#include "engine/client/client.h"
 #include "supervisor/child.h"
 
 namespace ferry {

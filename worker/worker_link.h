@@ -37,8 +37,8 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   bool over() const noexcept { return core_->over(); }
   bool finished() const noexcept { return finished_; }  // every call was told; none is kept
 
-  // Publishes an answer now or, if there is no room, when the host has read or given back. `Argument`:
-  // std::span<const std::byte> or loan&.
+  // Publishes an answer now or, if there is no room, when the host has read or given back.
+  // `Argument`: std::span<const std::byte> or loan&.
   template <class Argument>
   result<void> answer(const record_fields& fields, Argument&& argument) {
     // Bodies that wait for others to be given back go first.

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/client.h"
+#include "engine/client/client.h"
 
 namespace ferry {
 

@@ -16,7 +16,7 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/client.h"
+#include "engine/client/client.h"
 #include "tests/fault/footprint.h"
 #include "tests/fault/hostile_peer.h"
 #include "worker/worker.h"

@@ -12,7 +12,7 @@
 #include <memory>
 #include <vector>
 
-#include "engine/client.h"
+#include "engine/client/client.h"
 #include "engine/coro/manual_event.h"
 #include "tests/fault/hostile_peer.h"
 #include "tests/fuzz/fuzz.h"

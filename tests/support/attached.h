@@ -6,7 +6,7 @@
 #include <stdexcept>
 #include <thread>
 
-#include "engine/client.h"
+#include "engine/client/client.h"
 #include "shm/socket.h"
 #include "worker/worker.h"
 

@@ -1,4 +1,4 @@
-#include "engine/call_table.h"
+#include "engine/client/call_table.h"
 
 #include <gtest/gtest.h>
 

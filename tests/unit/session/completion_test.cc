@@ -1,4 +1,4 @@
-#include "engine/completion.h"
+#include "engine/client/completion.h"
 
 #include <gtest/gtest.h>
 
@@ -20,7 +20,9 @@ struct tracked {
 
   tracked(int& lives, int& run_count) : alive(&lives), runs(&run_count) { ++*alive; }
   tracked(tracked&& other) noexcept(NothrowMove)
-      : alive(other.alive), runs(other.runs), filler(other.filler) { ++*alive; }
+      : alive(other.alive), runs(other.runs), filler(other.filler) {
+    ++*alive;
+  }
   ~tracked() { --*alive; }
   void operator()(const record_fields*, body&&, call_error*) { ++*runs; }
 };

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/client.h"
+#include "engine/client/client.h"
 #include "shm/socket.h"
 #include "tests/unit/session/session_pair.h"
 

@@ -1,6 +1,6 @@
-#include "engine/client.h"
+#include "engine/client/client.h"
 
-#include "engine/client_impl.h"
+#include "engine/client/client_impl.h"
 
 namespace ferry {
 namespace {

@@ -10,7 +10,7 @@
 #include <memory>
 #include <optional>
 
-#include "engine/completion.h"
+#include "engine/client/completion.h"
 
 namespace ferry {
 

@@ -1,4 +1,4 @@
-#include "engine/client_impl.h"
+#include "engine/client/client_impl.h"
 
 namespace ferry {
 

@@ -26,8 +26,8 @@
 #include <string_view>
 
 #include "engine/body.h"
+#include "engine/client/completion.h"
 #include "engine/codec/travel.h"
-#include "engine/completion.h"
 #include "engine/coro/task.h"
 #include "engine/holdings.h"
 #include "engine/loop/loop.h"
@@ -271,4 +271,4 @@ class client {
 
 }  // namespace ferry
 
-#include "engine/client_typed.h"  // the bodies of the templates
+#include "engine/client/client_typed.h"  // the bodies of the templates

@@ -11,8 +11,8 @@
 #include <shared_mutex>
 #include <unordered_map>
 
-#include "engine/call_table.h"
-#include "engine/client.h"
+#include "engine/client/call_table.h"
+#include "engine/client/client.h"
 #include "engine/loop/loop_core.h"
 #include "engine/session/session.h"
 #include "engine/spin_lock.h"

@@ -1,7 +1,7 @@
 // The typed half of client.h: from values to bytes and back, and nothing else.
 // Source    engine/README.md, "Calls".
 #pragma once
-#include "engine/client.h"
+#include "engine/client/client.h"
 
 namespace ferry {
 namespace detail {
