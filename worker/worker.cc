@@ -102,22 +102,25 @@ class worker::impl {
     return {};
   }
 
+  // All but the last, which says why it ended.
   void forget_ended() {
-    std::erase_if(links_, [&](const auto& each) {
-      if (!each->over()) return false;
+    if (links_.empty()) return;
+    const auto ended = std::stable_partition(links_.begin(), links_.end() - 1,
+                                             [](const auto& each) { return !each->over(); });
+    const std::vector<std::shared_ptr<worker_link>> dead(ended, links_.end() - 1);
+    links_.erase(ended, links_.end() - 1);
+    for (const auto& each : dead) {
       each->drop();
       loop_->remove(*each);
-      return true;
-    });
+    }
   }
 
   // Serves what is there, or waits for the first of it.
   result<std::size_t, call_error> run_once(std::chrono::nanoseconds timeout) {
-    if (links_.empty()) return call_error{errc::invalid_request, "open a session first", false};
-    if (all_over()) return links_.back()->core().failure();
+    if (auto over = all_over()) return std::move(*over);
     auto ran = loop_->run_once(timeout);
     if (!ran) return call_error{ran.error().code, ran.error().message(), false};
-    if (all_over()) return links_.back()->core().failure();
+    if (auto over = all_over()) return std::move(*over);
     return *ran;
   }
 
@@ -127,10 +130,9 @@ class worker::impl {
     parent->input().set_movable(!options_.loop);  // else this thread does nothing else
     loop_->take();
     while (!parent->over()) {
-      if (loop_->turn() != 0) {
-        loop_->give_way();
-        continue;
-      }
+      const bool served = loop_->turn() != 0;
+      loop_->give_way();
+      if (served || loop_->wanted() || parent->over()) continue;
       if (loop_->wait(std::chrono::steady_clock::time_point::max()) == woke::timeout) {
         loop_->serve_due(std::chrono::steady_clock::now());
       }
@@ -165,11 +167,15 @@ class worker::impl {
   std::shared_ptr<loop_core> loop_;
 
  private:
-  bool all_over() const {
+  // Why, if no session is open.
+  std::optional<call_error> all_over() const {
+    std::optional<wheel_guard> wheel;
+    if (options_.loop) wheel.emplace(*loop_);  // others may drive it, and forget sessions
     for (const auto& link : links_) {
-      if (!link->over()) return false;
+      if (!link->over()) return std::nullopt;
     }
-    return true;
+    if (links_.empty()) return call_error{errc::invalid_request, "open a session first", false};
+    return links_.back()->core().failure();
   }
 
   birthplace made_in_;

@@ -139,7 +139,10 @@ bool worker_link::pump(follower* me, std::chrono::steady_clock::time_point deadl
   while (!there() && !finished_) {
     if (loop_->turn() != 0 && there()) break;
     if (me == nullptr) break;
-    loop_->give_way();
+    if (loop_->wanted()) {
+      loop_->give_way();
+      continue;
+    }
     if (loop_->wait(deadline) == woke::timeout) {
       const auto now = clock::now();
       loop_->serve_due(now);

@@ -197,7 +197,9 @@ result<path_socket, channel_error> path_socket::listen(const std::string& path, 
   auto folder = private_folder(path);
   if (!folder) return folder.error();
   // Two that start at once look one after the other; closing the folder unlocks it.
-  if (::flock(folder->get(), LOCK_EX) != 0) return failed(errc::system, "flock", errno);
+  while (::flock(folder->get(), LOCK_EX) != 0) {
+    if (errno != EINTR) return failed(errc::system, "flock", errno);
+  }
   if (auto cleared = clear_stale(path, *address); !cleared) return cleared.error();
   auto socket = new_socket(AF_UNIX, type);
   if (!socket) return socket.error();

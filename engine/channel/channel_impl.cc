@@ -292,7 +292,10 @@ void channel_impl::take_control(const frame_fields& fields, message&& what) {
           return;
         }
       }
-      if (cancel_handler_) cancel_handler_(fields.request_id);
+      if (!cancel_handler_) return;
+      cancelling_ = true;
+      cancel_handler_(fields.request_id);
+      cancelling_ = false;
       return;
     }
     default: close_reason_ = channel_error(errc::corrupt, "a handshake after the handshake");
@@ -381,20 +384,25 @@ void channel_impl::close() {
     begin_close();
     return wake();
   }
+  const auto self = weak_from_this().lock();  // a callback may drop the last other one
   const wheel_guard wheel(core_);
   begin_close();
   while (!at(phase::over)) {
     core_.activate(*this);
     core_.turn();
     if (at(phase::over)) break;
-    core_.give_way();
+    if (core_.wanted()) {
+      core_.give_way();
+      continue;
+    }
     if (core_.wait(phase_deadline_) == woke::timeout) core_.serve_due(clock::now());
   }
 }
 
 void channel_impl::finish(channel_error why) {
   if (at(phase::over)) return;
-  phase_.store(phase::over, std::memory_order_release);
+  match();  // a message may lie there beside one who waits
+  if (at(phase::over)) return;
   if (why.code != errc::closed) counters_.connection_errors.add();
   std::deque<message_waiter> receivers;
   std::deque<room_waiter> senders;
@@ -407,6 +415,8 @@ void channel_impl::finish(channel_error why) {
     owed_count_ = 0;
     sender_count_ = 0;
   }
+  // release: whoever finds it over finds the reason and the counts.
+  phase_.store(phase::over, std::memory_order_release);
   link_->leave();
   held_.reset();
   if (std::exchange(joined_, false)) core_.remove(*this);

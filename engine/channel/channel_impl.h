@@ -189,6 +189,7 @@ class channel_impl final : public channel,
   std::atomic<std::size_t> owed_count_{0};
   unique_function<void(message&&)> handler_;  // with the wheel
   unique_function<void(std::uint64_t)> cancel_handler_;
+  bool cancelling_ = false;  // it runs
   unique_function<void(const channel_error&)> closed_handler_;
   asked_requests asked_of_us_;
 };

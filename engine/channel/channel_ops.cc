@@ -133,6 +133,7 @@ send_result channel_impl::submit(const frame_fields& fields, message& what, send
         if (at_place != senders_.end()) {
           senders_.erase(at_place);
           sender_count_.fetch_sub(1, std::memory_order_relaxed);
+          if (at(phase::closing)) wake();
           return timed_out("no room", how.timeout);
         }
       }
@@ -406,7 +407,7 @@ send_result channel_impl::answer_to(std::uint64_t request_id, message& answer, s
 
 void channel_impl::on_cancel(unique_function<void(std::uint64_t)> handler) {
   if (made_in_.left()) return;
-  if (mine()) {  // it may be running
+  if (mine() && cancelling_) {  // it is running
     core_.post([weak = weak_from_this(),
                 next = std::make_unique<unique_function<void(std::uint64_t)>>(std::move(handler))] {
       if (const auto self = weak.lock()) self->cancel_handler_ = std::move(*next);

@@ -140,7 +140,7 @@ frame_outbox::after_write frame_outbox::end_write(std::int64_t outcome) {
     if (first.chunk && spares_.size() < spare_chunks) spares_.push_back(std::move(first.chunk));
     pieces_.pop_front();
   }
-  const bool made_room = refused_ && queued() < limit_ / 2;
+  const bool made_room = refused_ && (queued() == 0 || queued() < limit_ / 2);
   if (made_room) refused_ = false;
   return {any() && !full(), made_room};
 }

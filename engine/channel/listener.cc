@@ -156,8 +156,8 @@ void listener_impl::close() {
   if (!std::exchange(joined_, false)) return;
   core_.unwatch(socket_.get());
   core_.remove(*this);
+  path_.reset();  // while we listen: or the name could be a successor's by now
   socket_ = unique_fd();
-  path_.reset();
   handshakes_ = 0;
   // Ends them. Each tells us so while it goes: by then the table must be empty already.
   const auto ended = std::exchange(greeting_, {});

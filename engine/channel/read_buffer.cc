@@ -7,12 +7,18 @@
 namespace ferry {
 namespace {
 
+// Of this thread: its spare buffers went already, before a static object that still had one.
+thread_local constinit bool spares_gone = false;
+
 struct spare_buffers {
   std::vector<std::unique_ptr<std::byte[]>> kept;
   int out = 0;  // taken here and not given back here: a hint, since they may move between threads
 };
 spare_buffers& spares() {
-  static thread_local spare_buffers mine;
+  struct until_the_end : spare_buffers {
+    ~until_the_end() { spares_gone = true; }
+  };
+  static thread_local until_the_end mine;
   return mine;
 }
 
@@ -24,7 +30,8 @@ void read_buffer::drop(std::size_t count) noexcept {
 }
 
 bool read_buffer::take(bool only_spare) {
-  spare_buffers& here = spares();
+  spare_buffers last;
+  spare_buffers& here = spares_gone ? last : spares();
   if (only_spare && here.out >= at_once) return false;
   std::unique_ptr<std::byte[]> fresh;
   if (here.kept.empty()) {
@@ -43,7 +50,7 @@ bool read_buffer::take(bool only_spare) {
 }
 
 void read_buffer::release() noexcept {
-  if (capacity_ == full_bytes) {
+  if (capacity_ == full_bytes && !spares_gone) {
     spare_buffers& here = spares();
     if (here.out > 0) --here.out;
     if (here.kept.size() < at_once) here.kept.push_back(std::move(memory_));

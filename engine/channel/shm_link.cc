@@ -141,6 +141,8 @@ std::size_t shm_link::read(std::size_t limit) {
   }
   activity_ += count;
   if (session_) {
+    // What lies in the ring waits for the inbox, and so does the reason; senders must not.
+    if (paused_) session_->hear_end();
     core_->collect_returns();
     if (room_wanted_ && session_->room_came()) {
       before_ = core_->peer_progress();
@@ -175,7 +177,7 @@ void shm_link::land(const record_fields& record, body&& content) {
 bool shm_link::has_input() noexcept {
   if (failure_) return true;
   if (!session_) return false;
-  if (paused_) return sink_->wants_more();
+  if (paused_) return sink_->wants_more() || (room_wanted_ && session_->room_came());
   if (core_->over()) return true;
   return session_->has_input();
 }

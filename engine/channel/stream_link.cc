@@ -439,7 +439,8 @@ void stream_link::absorb(std::int64_t outcome) {
 }
 
 void stream_link::pull_sealed() {
-  for (;;) {
+  // Bounded, for not every record yields bytes for us.
+  for (int reads = 0; reads <= pulls_at_once; ++reads) {
     std::array<iovec, 2> into;
     const std::size_t count = prepare(into, false);
     std::size_t got = 0;

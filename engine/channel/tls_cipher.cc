@@ -97,6 +97,7 @@ class tls_cipher final : public stream_cipher {
       const int rc = ::SSL_read(ssl_.get(), into.data() + got, room);
       if (rc > 0) {
         got += static_cast<std::size_t>(rc);
+        any_read_ = true;
         continue;
       }
       const int why = ::SSL_get_error(ssl_.get(), rc);
@@ -104,7 +105,13 @@ class tls_cipher final : public stream_cipher {
           why == SSL_ERROR_ZERO_RETURN || got != 0) {
         break;  // what is wrong behind `got` is told by the next call
       }
-      return channel_error(errc::corrupt, "TLS: " + library_reason());
+      // In TLS 1.3 the side that connects is done before the other has judged its certificate: the
+      // alert that refuses it comes as the first record.
+      const unsigned long first = ::ERR_peek_error();
+      const bool alert =
+          ERR_GET_LIB(first) == ERR_LIB_SSL && ERR_GET_REASON(first) >= SSL_AD_REASON_OFFSET;
+      return channel_error(alert && !any_read_ ? errc::authentication_failed : errc::corrupt,
+                           "TLS: " + library_reason());
     }
     return got;
   }
@@ -164,13 +171,14 @@ class tls_cipher final : public stream_cipher {
   std::vector<std::byte> waiting_;  // sealed, partly sent
   std::size_t sent_ = 0;
   std::atomic<bool> open_{false};
+  bool any_read_ = false;  // of what the peer sealed
 };
 
 result<unique_context, channel_error> context_of(const tls_options& options, bool accepts) {
   ::ERR_clear_error();
   unique_context made(::SSL_CTX_new(accepts ? ::TLS_server_method() : ::TLS_client_method()));
   if (!made) return channel_error(errc::system, library_reason());
-  ::SSL_CTX_set_min_proto_version(made.get(), TLS1_2_VERSION);
+  ::SSL_CTX_set_min_proto_version(made.get(), TLS1_3_VERSION);
   ::SSL_CTX_set_options(made.get(), SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
   // An end without a farewell is the socket's business: frames say where they end.
   ::SSL_CTX_set_options(made.get(), SSL_OP_IGNORE_UNEXPECTED_EOF);

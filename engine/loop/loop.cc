@@ -22,8 +22,12 @@ result<std::size_t> loop::run_once(std::chrono::nanoseconds max_wait) {
 
 result<void> loop::run(std::stop_token stop) {
   const std::stop_callback wake(stop, [core = core_] { core->post([] {}); });
+  // Another thread that drives may have run the post.
+  const condition stopped{
+      [](void* token) { return static_cast<std::stop_token*>(token)->stop_requested(); }, &stop};
   while (!stop.stop_requested()) {
-    if (auto ran = core_->run_once(std::chrono::nanoseconds::max()); !ran) return ran.error();
+    auto ran = core_->run_once(std::chrono::nanoseconds::max(), stopped);
+    if (!ran) return ran.error();
   }
   return {};
 }
@@ -40,8 +44,12 @@ result<void> loop::may_run() const {
 
 result<void> loop::drive_until_done(const spawned& running) {
   FERRY_CHECK(!core_->mine());  // a callback must not wait
+  // Another thread that drives may have resumed it last.
+  const condition ended{[](void* task) { return static_cast<const spawned*>(task)->done(); },
+                        const_cast<spawned*>(&running)};
   while (!running.done()) {
-    if (auto ran = core_->run_once(std::chrono::nanoseconds::max()); !ran) return ran.error();
+    auto ran = core_->run_once(std::chrono::nanoseconds::max(), ended);
+    if (!ran) return ran.error();
   }
   return {};
 }

@@ -221,6 +221,7 @@ std::size_t loop_core::turn() {
   if (timers_.next() != clock::time_point::max())
     done += timers_.run_due(coarse_now(), timers_at_once);
   reactor_->flush();  // what the sources began to write, all in one submission
+  if (done != 0) ran_.store(ran_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   return done;
 }
 

@@ -58,8 +58,8 @@ class loop_core {
   static error not_ours() noexcept {
     return {errc::not_supported, 0, "a loop in a forked child: make one of its own"};
   }
-  // As loop::run_once.
-  result<std::size_t> run_once(std::chrono::nanoseconds max_wait);
+  // As loop::run_once. Returns also when `until` holds, whoever made it so.
+  result<std::size_t> run_once(std::chrono::nanoseconds max_wait, condition until = {});
 
   // --- sources: any thread; takes the wheel unless it is ours -----------------------------------
   void add(loop_source& source);
@@ -131,7 +131,7 @@ class loop_core {
   std::chrono::nanoseconds busy_poll_{0};
   std::uint32_t turns_ = 0;
 
-  std::atomic<std::uint64_t> ran_{0};  // times that run_once() ran something
+  std::atomic<std::uint64_t> ran_{0};  // turns that ran something
   std::size_t in_a_row_ = 0;           // run while others wait
 
   std::mutex posts_mutex_;

@@ -138,7 +138,7 @@ woke loop_core::wait_many(clock::time_point planned, condition until) {
 
 // --- driving ------------------------------------------------------------------------------------
 
-result<std::size_t> loop_core::run_once(std::chrono::nanoseconds max_wait) {
+result<std::size_t> loop_core::run_once(std::chrono::nanoseconds max_wait, condition until) {
   if (forked()) return not_ours();
   if (mine()) return error{errc::invalid_request, 0, "run_once inside a callback"};
   auto deadline = clock::time_point::max();
@@ -152,7 +152,7 @@ result<std::size_t> loop_core::run_once(std::chrono::nanoseconds max_wait) {
   int yields = 0;
   for (;;) {
     done += turn();
-    if (done != 0) break;
+    if (done != 0 || until()) break;
     if (auto seen = wait_events(0ns); !seen) {
       leave();
       return seen.error();
@@ -173,7 +173,7 @@ result<std::size_t> loop_core::run_once(std::chrono::nanoseconds max_wait) {
       if (alone()) activate_all();
       continue;
     }
-    const woke how = wait(deadline);
+    const woke how = wait(deadline, false, until);
     if (how == woke::timeout) {
       const auto now = clock::now();
       done += serve_due(now);
@@ -186,7 +186,6 @@ result<std::size_t> loop_core::run_once(std::chrono::nanoseconds max_wait) {
     }
   }
   const bool crowded = wheel_.crowded();
-  if (done != 0) ran_.store(ran_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   const bool enough = crowded && (in_a_row_ += done) >= most_in_a_row;
   if (enough) in_a_row_ = 0;
   leave();

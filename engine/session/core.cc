@@ -104,6 +104,7 @@ result<loan> session_core::borrow(std::uint64_t size_bytes) {
 }
 
 void session_core::release(loan& unsent) noexcept {
+  if (forked()) return;  // another thread of the parent may have held a lock
   if (unsent.block_.segment == 0) {
     pool_.give(unsent.data_);
   } else {
@@ -130,6 +131,7 @@ body session_core::snapshot(std::span<const std::byte> bytes) {
 }
 
 void session_core::give_back(const std::byte* data, std::uint32_t) noexcept {
+  if (forked()) return;
   pool_.give(const_cast<std::byte*>(data));  // it came from pool_.take(), which gave it writable
 }
 

@@ -88,13 +88,8 @@ bool session::next(record_fields& fields, body& content) {
     if (!popped) {
       if (popped.error().code == errc::corrupt) {
         spoil(popped.error().what);
-      } else if (peer_gone_) {
-        // Only now: what the peer published before its end has been delivered.
-        if (said_bye_) {
-          core_->fail(errc::closed, "the peer closed the session");
-        } else {
-          core_->fail(errc::unavailable, "the peer died");
-        }
+      } else {
+        hear_end();  // only now: what the peer published before its end has been delivered
       }
       return false;
     }
@@ -137,6 +132,15 @@ bool session::next(record_fields& fields, body& content) {
     return false;
   }
   return false;
+}
+
+void session::hear_end() {
+  if (!peer_gone_) return;
+  if (said_bye_) {
+    core_->fail(errc::closed, "the peer closed the session");
+  } else {
+    core_->fail(errc::unavailable, "the peer died");
+  }
 }
 
 bool session::find_body(const record_fields& fields, body& content) {

@@ -83,6 +83,8 @@ class session {
   void serve_socket();
   // The socket ended: nobody reads what we send any more, though its last records may wait here.
   bool peer_gone() const noexcept { return peer_gone_; }
+  // After the end of the socket: nothing is sent any more, though records may wait to be read.
+  void hear_end();
 
  private:
   bool next(record_fields& fields, body& content);

@@ -255,5 +255,14 @@ TEST_F(calls_threads, of_the_worker_may_answer_all_at_once) {
   EXPECT_EQ(right, 100u);
 }
 
+TEST_F(calls_threads, of_an_idle_worker_get_its_loop_at_once) {
+  launched host = start();
+  EXPECT_EQ(ask(host, "look_later"), "soon");
+  std::this_thread::sleep_for(3s);  // no call that could help it
+  const auto took = std::stol(ask(host, "looked_ms"));
+  EXPECT_GE(took, 0);
+  EXPECT_LT(took, 2'000);
+}
+
 }  // namespace
 }  // namespace ferry

@@ -1,6 +1,7 @@
 // The worker of the end-to-end tests: every behaviour that a host must cope with, by name.
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -55,6 +56,7 @@ int main() {
   ferry::worker w(options_from_environment());
   std::vector<ferry::responder> held;
   std::vector<body> kept;
+  std::atomic<long> looked_ms{-1};
 
   w.raw("echo", [](context& call, body argument) { (void)call.reply(argument.bytes()); });
   w.raw("size",
@@ -117,6 +119,18 @@ int main() {
     kept.clear();
     (void)call.reply(std::string_view("forgotten"));
   });
+  // A thread that wants the loop, of a worker that has nothing to do by then.
+  w.raw("look_later", [&](context& call, body) {
+    std::thread([&w, &looked_ms] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+      const auto began = std::chrono::steady_clock::now();
+      (void)w.holdings();
+      looked_ms = (std::chrono::steady_clock::now() - began) / std::chrono::milliseconds(1);
+    }).detach();
+    (void)call.reply(std::string_view("soon"));
+  });
+  w.raw("looked_ms",
+        [&](context& call, body) { (void)call.reply(std::to_string(looked_ms.load())); });
   w.raw("held", [&](context& call, body) { (void)call.reply(std::to_string(held.size())); });
   w.raw("silent", [](context&, body) {});
   w.raw("twice", [](context& call, body) {

@@ -9,7 +9,8 @@
 // Threads   any; also any number of processes of the user: an address appears and changes as a
 //           whole.
 // Lifetime  a value. What was published stays until withdrawn: an address may outlive its listener,
-//           so a connection to it proves who is there (engine/channel/README.md, "Handshake").
+//           and a TCP port may be another's by then: only TLS, or a socket in the file system,
+//           proves who listens.
 // Errors    find: connection_failed: nothing is published.  corrupt: what is, is no address.
 //           invalid_configuration: a transport that is not 1 to 15 of [a-z0-9] or is named like the
 //           ending of a socket; an address that is not 1 to 255 visible characters.

@@ -61,7 +61,7 @@ class creation {
         if (world_.on_failed_attempt) {
           world_.on_failed_attempt(plan_.instance, failure_.attempts.back());
         }
-        if (why == errc::authentication_failed) return failed(why);
+        if (why == errc::authentication_failed || why == errc::unauthorized) return failed(why);
         if (!worth_a_retry(why)) break;
       }
     }

@@ -79,6 +79,7 @@ void channel_monitor::push_event(monitor_event event) {
 }
 
 void channel_monitor::read(reading& into) {
+  into.connected = into.chan->is_connected();  // first: once it is over its counts are final
   const channel_stats stats = into.chan->get_stats();
   into.messages_sent = stats.messages_sent;
   into.messages_received = stats.messages_received;
@@ -87,7 +88,6 @@ void channel_monitor::read(reading& into) {
   into.errors = std::uint64_t{stats.connection_errors} + stats.timeout_errors;
   into.avg_response_time_ms = stats.avg_latency_ms;
   into.waiting = stats.requests_in_flight + stats.send_queue_depth + stats.inbox_depth != 0;
-  into.connected = into.chan->is_connected();
   if (into.connected) return;
   const auto why = into.chan->failure();
   if (why && why->code != errc::closed) into.failure = why->message();
