@@ -85,6 +85,8 @@ class worker::impl {
     auto link = worker_link::make(loop_, std::move(*opened), functions_);
     const bool inside = loop_->mine();  // a function opens another session
     const wheel_guard wheel(*loop_);
+    loop_->add(*link);
+    links_.push_back(link);
     // Those of hosts that are gone, unless a function of theirs may be on the stack.
     if (!inside && functions_.waiting_inside == 0) {
       forget_ended();
@@ -93,8 +95,6 @@ class worker::impl {
         if (!here.expired() && functions_.waiting_inside == 0) forget_ended();
       });
     }
-    loop_->add(*link);
-    links_.push_back(link);
     serving_.store(true, std::memory_order_release);
     if (auto watched = loop_->watch(*link, link->core().socket(), 0); !watched) {
       return call_error{watched.error().code, watched.error().message(), false};
