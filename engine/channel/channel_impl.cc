@@ -142,12 +142,12 @@ std::size_t channel_impl::turn() {
     heard_ = turn_now_;
   }
   if (close_reason_ && !at(phase::closing)) {
-    finish(*std::exchange(close_reason_, std::nullopt));
+    finish(*close_reason_);
     ++done;
   } else if (at(phase::closing)) {
     core_.io().flush();
     if ((link_->flushed() && sender_count_ == 0) || turn_now_ >= phase_deadline_) {
-      finish(*std::exchange(close_reason_, std::nullopt));
+      finish(*close_reason_);
       ++done;
     }
   }
@@ -157,7 +157,7 @@ std::size_t channel_impl::turn() {
         say(frame_kind::refusal, refusal_message(*why));
         link_->write_now();
       }
-      finish(close_reason_ ? *std::exchange(close_reason_, std::nullopt) : *why);
+      finish(close_reason_ ? *close_reason_ : *why);
       ++done;
     }
   }
@@ -208,7 +208,7 @@ std::size_t channel_impl::tick(clock::time_point now) {
   if (now >= phase_deadline_) {
     const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(options_.connect_timeout);
     const std::string tried = link_->tried();
-    finish(close_reason_ ? *std::exchange(close_reason_, std::nullopt)
+    finish(close_reason_ ? *close_reason_
                          : channel_error(errc::timeout,
                                          "no connection and handshake in time" +
                                              (tried.empty() ? "" : ": " + tried),
@@ -293,9 +293,9 @@ void channel_impl::take_control(const frame_fields& fields, message&& what) {
         }
       }
       if (!cancel_handler_) return;
-      cancelling_ = true;
+      const bool inside = std::exchange(cancelling_, true);
       cancel_handler_(fields.request_id);
-      cancelling_ = false;
+      cancelling_ = inside;
       return;
     }
     default: close_reason_ = channel_error(errc::corrupt, "a handshake after the handshake");

@@ -162,7 +162,8 @@ std::size_t channel_impl::serve_room() {
     }
     message nothing;
     nothing.request_id = next.second;
-    if (!link_->send(control_fields(next.first, nothing), nothing, true)) {
+    const auto sent = link_->send(control_fields(next.first, nothing), nothing, true);
+    if (!sent && sent.error().code == errc::full) {
       full = true;
       break;
     }

@@ -189,7 +189,7 @@ void shm_link::disarm() noexcept {
   if (session_) session_->disarm();
 }
 channel_link::clock::time_point shm_link::next_due() noexcept {
-  return session_ ? session_->next_due() : clock::time_point::max();
+  return session_ && !core_->over() ? session_->next_due() : clock::time_point::max();
 }
 void shm_link::tick() {
   if (core_ && !core_->over()) core_->trim(false);

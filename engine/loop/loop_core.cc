@@ -221,8 +221,7 @@ std::size_t loop_core::turn() {
   if (timers_.next() != clock::time_point::max())
     done += timers_.run_due(coarse_now(), timers_at_once);
   reactor_->flush();  // what the sources began to write, all in one submission
-  if (done != 0) ran_.store(ran_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  return done;
+  return note_ran(done);
 }
 
 // The one source there is hears of everything through shared memory.
@@ -248,7 +247,7 @@ std::size_t loop_core::serve_due(clock::time_point now) {
     }
     rescan_.store(true, std::memory_order_relaxed);
   }
-  return done + timers_.run_due(now, timers_at_once);
+  return note_ran(done + timers_.run_due(now, timers_at_once));
 }
 
 loop_core::clock::time_point loop_core::next_due() {

@@ -97,6 +97,10 @@ class loop_core {
  private:
   loop_core(std::unique_ptr<reactor> waker, unique_fd wake);
   void wake(loop_source& source) noexcept;
+  std::size_t note_ran(std::size_t done) noexcept {
+    if (done != 0) ran_.store(ran_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    return done;
+  }
   bool arm_active();
   // Whether due() told of a deadline before `planned`, or of one that is not known yet.
   bool told_of_one_before(clock::time_point planned) const noexcept {

@@ -79,7 +79,8 @@ result<std::unique_ptr<session>, call_error> session::open(unique_fd socket, ses
 
 bool session::next(record_fields& fields, body& content) {
   // A bound on records that are none of the caller's business, so that a peer cannot hold us here.
-  for (int passed_over = 0; passed_over < 64; ++passed_over) {
+  // After its end left_after_end_ is that bound.
+  for (int passed_over = 0; passed_over < 64 || peer_gone_; ++passed_over) {
     const auto popped =
         records_.try_pop([&](const record_fields& seen, std::span<const std::byte> bytes) {
           fields = seen;
@@ -106,7 +107,7 @@ bool session::next(record_fields& fields, body& content) {
     switch (fields.kind) {
       case record_kind::retire:
         retire(id_of_segment(fields));
-        if (core_->over()) return false;
+        if (core_->over() && !peer_gone_) return false;
         continue;
       case record_kind::call:
       case record_kind::reply:
