@@ -33,6 +33,7 @@ bool channel_impl::drive(follower& me, clock::time_point deadline) {
   std::optional<clock::time_point> limit;
   if (deadline != clock::time_point::max()) limit = deadline;
   for (;;) {
+    bool promoted = false;
     if (core_.try_take()) {
       if (!at(phase::over)) core_.activate(*this);
       for (unsigned turns = 0; !me.arrived() && !core_.wanted();) {
@@ -51,9 +52,12 @@ bool channel_impl::drive(follower& me, clock::time_point deadline) {
       }
       core_.leave();
     } else {
-      if (core_.wheel().follow(me, limit) && me.arrived()) core_.wheel().pass_on();
+      promoted = core_.wheel().follow(me, limit);
     }
-    if (me.arrived()) return true;
+    if (me.arrived()) {
+      if (promoted) core_.wheel().pass_on();
+      return true;
+    }
     if (limit && clock::now() >= deadline) {
       core_.wheel().pass_on();
       return false;

@@ -346,6 +346,7 @@ class client::impl final : public loop_source,
     const auto deadline = from(began, timeout);
     if (call != 0) calls_.stamp(call, began);
     for (;;) {
+      bool promoted = false;
       if (drives) {
         loop_->activate(*this);
         here_ = &me;
@@ -353,11 +354,13 @@ class client::impl final : public loop_source,
         here_ = nullptr;
         loop_->leave();
       } else {
-        const bool promoted = loop_->wheel().follow(me, bound(deadline));
+        promoted = loop_->wheel().follow(me, bound(deadline));
         if (!me.arrived() && wait_in_crowd(me)) return true;
-        if (promoted && me.arrived()) loop_->wheel().pass_on();
       }
-      if (me.arrived()) return true;
+      if (me.arrived()) {
+        if (promoted) loop_->wheel().pass_on();
+        return true;
+      }
       if (deadline != clock::time_point::max() && clock::now() >= deadline) {
         loop_->wheel().pass_on();
         return false;
