@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
@@ -106,11 +105,15 @@ class worker::impl {
 
   // All but the last, which says why it ended.
   void forget_ended() {
-    if (links_.empty()) return;
-    const auto ended = std::stable_partition(links_.begin(), links_.end() - 1,
-                                             [](const auto& each) { return !each->over(); });
-    const std::vector<std::shared_ptr<worker_link>> dead(ended, links_.end() - 1);
-    links_.erase(ended, links_.end() - 1);
+    std::vector<std::shared_ptr<worker_link>> dead;
+    for (std::size_t i = 0; i + 1 < links_.size();) {
+      if (!links_[i]->over()) {
+        ++i;
+        continue;
+      }
+      dead.push_back(std::move(links_[i]));
+      links_.erase(links_.begin() + static_cast<std::ptrdiff_t>(i));
+    }
     for (const auto& each : dead) {
       each->drop();
       loop_->remove(*each);
