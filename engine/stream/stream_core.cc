@@ -134,6 +134,7 @@ void stream_core::end_writing() {
 }
 
 void stream_core::abandon(errc code) {
+  if (host->loop().forked()) return;  // who waits has gone without a word; see operations.cc
   if (of_function) return in.discard();
   if (std::exchange(abandoned_, true)) return;
   host->give_up(call, code);
