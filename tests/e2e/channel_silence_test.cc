@@ -213,8 +213,8 @@ TEST_P(channel_silence, or_garbage_behind_the_sessions_hello_ends_that_connectio
 TEST_P(channel_silence, of_a_listener_is_not_waited_for_longer_than_asked) {
   channel_options options;
   options.connect_timeout = 200ms;
+  std::atomic<bool> stuck{false}, release{false};  // outlive the loop
   listening there(GetParam());
-  std::atomic<bool> stuck{false}, release{false};
   there.thread.loop().post([&] {
     stuck = true;
     while (!release) ::usleep(1'000);
