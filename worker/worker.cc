@@ -122,10 +122,11 @@ class worker::impl {
 
   // Serves what is there, or waits for the first of it.
   result<std::size_t, call_error> run_once(std::chrono::nanoseconds timeout) {
-    if (auto over = all_over()) return std::move(*over);
+    const bool waits = timeout > std::chrono::nanoseconds(0);
+    if (auto over = all_over(waits)) return std::move(*over);
     auto ran = loop_->run_once(timeout);
     if (!ran) return call_error{ran.error().code, ran.error().message(), false};
-    if (auto over = all_over()) return std::move(*over);
+    if (auto over = all_over(waits)) return std::move(*over);
     return *ran;
   }
 
@@ -172,10 +173,19 @@ class worker::impl {
   std::shared_ptr<loop_core> loop_;
 
  private:
-  // Why, if no session is open.
-  std::optional<call_error> all_over() const {
-    std::optional<wheel_guard> wheel;
-    if (options_.loop) wheel.emplace(*loop_);  // others may drive it, and forget sessions
+  // Why, if no session is open. Without `waits` nothing is said while another thread drives.
+  std::optional<call_error> all_over(bool waits) const {
+    if (!options_.loop || loop_->mine() || loop_->forked()) return why_all_over();
+    if (waits) {
+      loop_->take();
+    } else if (!loop_->try_take()) {
+      return std::nullopt;
+    }
+    auto why = why_all_over();  // with the wheel: others drive it, and forget sessions
+    loop_->leave();
+    return why;
+  }
+  std::optional<call_error> why_all_over() const {
     for (const auto& link : links_) {
       if (!link->over()) return std::nullopt;
     }

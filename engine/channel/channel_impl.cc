@@ -25,6 +25,7 @@ channel_impl::channel_impl(role how, runtime_instance_id instance, channel_optio
     : role_(how),
       instance_(std::move(instance)),
       options_(std::move(options)),
+      open_by_(after(clock::now(), options_.connect_timeout)),
       loop_(std::move(driven_by)),
       core_(*loop_.core()),
       requests_(options_.max_requests) {}
@@ -50,7 +51,7 @@ void channel_impl::begin(std::unique_ptr<channel_link> link, admission admit, on
   on_open_ = std::move(opened_well);
   core_.add(*this);
   joined_ = true;
-  phase_deadline_ = after(clock::now(), options_.connect_timeout);
+  phase_deadline_ = open_by_;
   core_.due(phase_deadline_);
   if (auto joined = link_->join(core_, *this, *this); !joined) {
     return finish({errc::connection_failed, joined.error().message()});
@@ -116,6 +117,14 @@ void channel_impl::refuse(channel_error why) {
   close_reason_ = std::move(why);
   phase_.store(phase::closing, std::memory_order_relaxed);
   phase_deadline_ = after(clock::now(), options_.flush_timeout);
+}
+
+void channel_impl::turn_away(channel_error why) {
+  if (!at(phase::over)) {
+    say(frame_kind::refusal, refusal_message(why));
+    link_->write_now();
+  }
+  finish(std::move(why));
 }
 
 // --- the loop -----------------------------------------------------------------------------------

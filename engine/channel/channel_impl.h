@@ -39,6 +39,10 @@ class channel_impl final : public channel,
   void begin(std::unique_ptr<channel_link> link, admission admit, on_open opened,
              std::shared_ptr<void> held = {});
   const channel_options& options() const noexcept { return options_; }
+  // Of the connection and the handshake: connect_timeout from the making of this on.
+  clock::time_point open_by() const noexcept { return open_by_; }
+  // Of the side that accepts, with the wheel: ends a handshake that is not over.
+  void turn_away(channel_error why);
   // Drives until the handshake has ended, well or badly.
   result<void, channel_error> wait_open();
 
@@ -153,6 +157,7 @@ class channel_impl final : public channel,
   const role role_;
   runtime_instance_id instance_;
   const channel_options options_;
+  const clock::time_point open_by_;
   ferry::loop loop_;
   loop_core& core_;
   std::unique_ptr<channel_link> link_;

@@ -119,6 +119,7 @@ send_result channel_impl::submit(const frame_fields& fields, message& what, send
       free ? try_submit(fields, what) : result<void>(error{errc::full, 0, "others wait for room"});
   if (sent) return {};
   if (sent.error().code != errc::full || !how.wait || mine()) return refusal(sent.error());
+  const auto self = weak_from_this().lock();  // a callback may drop the last other one
   follower me;
   std::optional<send_result> outcome;
   {
@@ -341,6 +342,8 @@ result<std::uint64_t, channel_error> channel_impl::start(message& what,
     if (!requests_.end(*id)) return *id;
     return sent.error();
   }
+  // Its time may have ended before it stood anywhere: the peer's cancel has to come behind it.
+  if (!mine() && !requests_.holds(*id) && clock::now() >= deadline) (void)give_up(*id);
   if (sender_count_.load(std::memory_order_relaxed) != 0) has_room();
   core_.due(deadline);
   return *id;
@@ -349,6 +352,7 @@ result<std::uint64_t, channel_error> channel_impl::start(message& what,
 message_result channel_impl::request(message what, std::chrono::nanoseconds timeout) {
   if (mine()) return in_callback();
   if (timeout == as_configured) timeout = options_.request_timeout;
+  const auto self = weak_from_this().lock();  // a callback may drop the last other one
   follower me;
   std::optional<message_result> outcome;
   const auto deadline = after(clock::now(), timeout);

@@ -40,6 +40,7 @@ std::optional<message_result> channel_impl::try_receive() {
 message_result channel_impl::receive(std::chrono::nanoseconds timeout) {
   if (auto next = try_receive()) return std::move(*next);
   if (mine()) return in_callback();
+  const auto self = weak_from_this().lock();  // a callback may drop the last other one
   follower me;
   std::optional<message_result> outcome;
   {

@@ -91,7 +91,7 @@ channel_result connect_channel(const channel_target& where, const runtime_instan
                                channel_options options) {
   auto made = make(channel_impl::role::connects, instance, std::move(options));
   if (!made) return made.error();
-  auto link = connect_link(where, (*made)->options(), (*made)->loop().core());
+  auto link = connect_link(where, (*made)->options(), (*made)->loop().core(), (*made)->open_by());
   if (!link) return link.error();
   return finish(std::move(*made), std::move(*link));
 }
@@ -101,7 +101,7 @@ result<void, channel_error> connect_channel_async(const channel_target& where,
                                                   channel_options options, on_channel done) {
   auto made = make(channel_impl::role::connects, instance, std::move(options));
   if (!made) return made.error();
-  auto link = connect_link(where, (*made)->options(), (*made)->loop().core());
+  auto link = connect_link(where, (*made)->options(), (*made)->loop().core(), (*made)->open_by());
   if (!link) return link.error();
   start(*made, std::move(*link), std::move(done));
   return {};

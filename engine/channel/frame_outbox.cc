@@ -111,16 +111,16 @@ void frame_outbox::settle() noexcept {
   if (queued() > peak()) peak_.store(queued(), std::memory_order_relaxed);
 }
 
-std::size_t frame_outbox::begin_write(std::span<iovec> out) {
+std::size_t frame_outbox::begin_write(std::span<iovec> out, std::size_t most) {
   const std::lock_guard guard(mutex_);
   if (in_flight_ != 0 || closed_ || full()) return 0;
   std::size_t count = 0;
   for (const piece& each : pieces_) {
-    if (count == out.size()) break;
-    if (each.filled == each.written) continue;
-    out[count++] = {const_cast<std::byte*>(each.bytes() + each.written),
-                    each.filled - each.written};
-    in_flight_ += each.filled - each.written;
+    if (count == out.size() || in_flight_ == most) break;
+    const std::size_t part = std::min(each.filled - each.written, most - in_flight_);
+    if (part == 0) continue;
+    out[count++] = {const_cast<std::byte*>(each.bytes() + each.written), part};
+    in_flight_ += part;
   }
   return count;
 }

@@ -46,8 +46,8 @@ class frame_outbox {
   std::uint64_t peak() const noexcept { return peak_.load(std::memory_order_relaxed); }
 
   // The first pieces, to be written by the caller alone; 0: nothing there, or somebody else writes,
-  // or the stream was full and nobody has said room() since.
-  std::size_t begin_write(std::span<iovec> pieces);
+  // or the stream was full and nobody has said room() since. `most`: bytes in all, more than 0.
+  std::size_t begin_write(std::span<iovec> pieces, std::size_t most = ~std::size_t{0});
   struct after_write {
     bool more;       // begin_write() again
     bool made_room;  // push() had failed and would not now

@@ -1,13 +1,14 @@
 #include "engine/channel/listener.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
-#include <mutex>
-#include <unordered_map>
+#include <map>
 #include <utility>
 
 #include "engine/channel/addresses.h"
@@ -26,6 +27,7 @@ using clock = std::chrono::steady_clock;
 
 constexpr int accepted_at_once = 16;      // of one turn
 constexpr auto pause_when_short = 100ms;  // of descriptors or memory
+constexpr auto grace = 100ms;             // of a handshake whose place others want
 constexpr int backlog = 1024;
 
 // Holds a place among max_connections for as long as a channel lives.
@@ -61,6 +63,8 @@ void turn_away(int socket, const std::string& transport, const channel_error& wh
   }
 }
 
+channel_error too_many() { return {errc::limit, "too many connections"}; }
+
 class listener_impl final : public channel_listener,
                             public loop_source,
                             public std::enable_shared_from_this<listener_impl> {
@@ -75,6 +79,7 @@ class listener_impl final : public channel_listener,
         refused_(std::move(refused)) {
     options_.channel.loop = loop_;
     options_.channel.connect_timeout = options_.handshake_timeout;
+    options_.max_handshakes = std::max(options_.max_handshakes, 1u);
   }
   ~listener_impl() override { close(); }
 
@@ -96,7 +101,15 @@ class listener_impl final : public channel_listener,
   std::size_t tick(clock::time_point now) override;
 
  private:
+  struct caller {
+    std::shared_ptr<channel_impl> channel;
+    clock::time_point came;
+  };
   void welcome(unique_fd socket);
+  bool somebody_waits() const noexcept;
+  bool oldest_gives_way();
+  void pause(clock::time_point until);
+  void go_on(clock::time_point now);
   void handshake_ended(std::uint64_t number, result<void, channel_error> how);
   result<void, channel_error> admit(const channel_hello& hello, const channel_peer& peer);
 
@@ -114,7 +127,7 @@ class listener_impl final : public channel_listener,
   bool readable_ = false;
   clock::time_point resume_ = clock::time_point::max();  // while paused
   std::uint64_t next_number_ = 0;
-  std::unordered_map<std::uint64_t, std::shared_ptr<channel_impl>> greeting_;
+  std::map<std::uint64_t, caller> greeting_;  // the oldest first
   std::shared_ptr<std::atomic<std::uint32_t>> connections_ =
       std::make_shared<std::atomic<std::uint32_t>>(0);
   std::atomic<std::uint64_t> accepted_count_{0}, refused_count_{0}, turned_away_{0};
@@ -168,10 +181,21 @@ listener_stats listener_impl::get_stats() const {
 }
 
 std::size_t listener_impl::tick(clock::time_point now) {
-  if (now < resume_) return 0;
+  if (now >= resume_) go_on(now);
+  return 0;
+}
+
+// Whoever comes meanwhile stays in the backlog; to be told of them would only burn the CPU.
+void listener_impl::pause(clock::time_point until) {
+  readable_ = false;
+  core_.unwatch(socket_.get());
+  resume_ = until;
+  core_.due(resume_);
+}
+
+void listener_impl::go_on(clock::time_point now) {
   resume_ = clock::time_point::max();
   if (!core_.watch(*this, socket_.get(), 0)) resume_ = now + pause_when_short;  // still short
-  return 0;
 }
 
 std::size_t listener_impl::turn() {
@@ -179,6 +203,14 @@ std::size_t listener_impl::turn() {
   if (!self || !readable_) return 0;
   std::size_t count = 0;
   for (; count < accepted_at_once && joined_; ++count) {
+    if (greeting_.size() >= options_.max_handshakes) {
+      readable_ = somebody_waits();
+      if (!readable_) break;
+      if (!oldest_gives_way()) {
+        pause(greeting_.begin()->second.came + grace);
+        break;
+      }
+    }
     unique_fd socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (socket) {
       welcome(std::move(socket));
@@ -187,14 +219,26 @@ std::size_t listener_impl::turn() {
     if (errno == EINTR || errno == ECONNABORTED) continue;
     readable_ = false;
     if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-      // Whoever waits stays in the backlog; asking again at once would only burn the CPU.
-      core_.unwatch(socket_.get());
-      resume_ = clock::now() + pause_when_short;
-      core_.due(resume_);
+      pause(clock::now() + pause_when_short);
     }
     break;
   }
   return count;
+}
+
+bool listener_impl::somebody_waits() const noexcept {
+  pollfd backlogged{socket_.get(), POLLIN, 0};
+  return ::poll(&backlogged, 1, 0) > 0;
+}
+
+// Silent callers keep nobody out: who has had its time and not said who it is goes first.
+bool listener_impl::oldest_gives_way() {
+  if (greeting_.empty() || clock::now() < greeting_.begin()->second.came + grace) return false;
+  const auto oldest = greeting_.extract(greeting_.begin());
+  handshakes_ = static_cast<std::uint32_t>(greeting_.size());
+  turned_away_.fetch_add(1, std::memory_order_relaxed);
+  oldest.mapped().channel->turn_away(too_many());
+  return true;
 }
 
 void listener_impl::welcome(unique_fd socket) {
@@ -205,10 +249,10 @@ void listener_impl::welcome(unique_fd socket) {
     if (refused_) refused_(same.error());
     return;
   }
-  if (connections_->load(std::memory_order_relaxed) >= options_.max_connections ||
-      greeting_.size() >= options_.max_handshakes) {
+  if (connections_->load(std::memory_order_relaxed) >= options_.max_connections &&
+      !oldest_gives_way()) {
     turned_away_.fetch_add(1, std::memory_order_relaxed);
-    return turn_away(socket.get(), transport_, {errc::limit, "too many connections"});
+    return turn_away(socket.get(), transport_, too_many());
   }
   tune_socket(socket.get(), options_.channel.liveness_limit);
   auto link =
@@ -222,7 +266,7 @@ void listener_impl::welcome(unique_fd socket) {
   auto made =
       std::make_shared<channel_impl>(channel_impl::role::accepts, *nobody, options_.channel, loop_);
   const std::uint64_t number = ++next_number_;
-  greeting_.emplace(number, made);
+  greeting_.emplace(number, caller{made, clock::now()});
   handshakes_ = static_cast<std::uint32_t>(greeting_.size());
   made->begin(
       std::move(*link),
@@ -255,9 +299,10 @@ result<void, channel_error> listener_impl::admit(const channel_hello& hello,
 void listener_impl::handshake_ended(std::uint64_t number, result<void, channel_error> how) {
   const auto found = greeting_.find(number);
   if (found == greeting_.end()) return;
-  const channel_ptr made = std::move(found->second);
+  const channel_ptr made = std::move(found->second.channel);
   greeting_.erase(found);
   handshakes_ = static_cast<std::uint32_t>(greeting_.size());
+  if (resume_ != clock::time_point::max()) go_on(clock::now());  // there is a place again
   if (how) {
     accepted_count_.fetch_add(1, std::memory_order_relaxed);
     return accepted_(made);

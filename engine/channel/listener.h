@@ -16,7 +16,9 @@ namespace ferry {
 struct listener_options {
   channel_options channel;  // of the channels that it makes; `loop` drives the listener too
   std::uint32_t max_connections = 1000;  // in all, handshakes included
-  std::uint32_t max_handshakes = 64;     // at once
+  // At once, at least 1; who comes then waits. At either limit a caller gives way to others who has
+  // not said who it is for 100 ms.
+  std::uint32_t max_handshakes = 64;
   std::chrono::nanoseconds handshake_timeout = std::chrono::seconds(5);
   // Who may come. Null: any instance, no token asked for.
   std::shared_ptr<token_book> tokens;
@@ -27,7 +29,7 @@ struct listener_options {
 struct listener_stats {
   std::uint64_t accepted = 0;
   std::uint64_t refused = 0;      // handshakes that failed
-  std::uint64_t turned_away = 0;  // over a limit
+  std::uint64_t turned_away = 0;  // over a limit; also who gave way
   std::uint32_t connections = 0;
   std::uint32_t handshakes = 0;
 };

@@ -48,7 +48,8 @@ link_result make_link(std::string_view transport, unique_fd socket, bool accepts
 }
 
 link_result connect_link(const channel_target& where, const channel_options& options,
-                         const std::shared_ptr<loop_core>& loop) {
+                         const std::shared_ptr<loop_core>& loop,
+                         std::chrono::steady_clock::time_point deadline) {
   if (!has_transport(where.transport) || where.transport == "memory") {
     return unknown(where.transport);
   }
@@ -62,12 +63,9 @@ link_result connect_link(const channel_target& where, const channel_options& opt
   }
   auto found = find_addresses(where.address);
   if (!found) return found.error();
-  const auto now = host_connect::clock::now();
-  const auto most = host_connect::clock::time_point::max() - now;
-  auto connecting = std::make_unique<host_connect>(
-      std::move(*found), options.liveness_limit,
-      now + std::min<host_connect::clock::duration>(options.connect_timeout, most));
-  auto begun = connecting->next(now);
+  auto connecting =
+      std::make_unique<host_connect>(std::move(*found), options.liveness_limit, deadline);
+  auto begun = connecting->next(host_connect::clock::now());
   if (!begun) return connecting->error();
   if (!begun->pending) connecting.reset();
   const std::string first = where.address.substr(0, where.address.find(','));

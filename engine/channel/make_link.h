@@ -20,8 +20,9 @@ using link_result = result<std::unique_ptr<channel_link>, channel_error>;
 link_result make_link(std::string_view transport, unique_fd socket, bool accepts,
                       std::unique_ptr<host_connect> connecting, const std::string& host,
                       const channel_options& options, const std::shared_ptr<loop_core>& loop);
-// Begins to connect.
+// Begins to connect; several addresses share the time until `deadline`.
 link_result connect_link(const channel_target& where, const channel_options& options,
-                         const std::shared_ptr<loop_core>& loop);
+                         const std::shared_ptr<loop_core>& loop,
+                         std::chrono::steady_clock::time_point deadline);
 
 }  // namespace ferry

@@ -48,6 +48,12 @@ std::optional<request_table::entry> request_table::end(std::uint64_t id) {
   return ended;
 }
 
+bool request_table::holds(std::uint64_t id) {
+  const std::size_t index = id & ((1u << index_bits) - 1);
+  const guard held(*this);
+  return id != 0 && index < slots_.size() && slots_[index].id == id;
+}
+
 std::optional<request_table::expired> request_table::end_due(clock::time_point now) {
   const guard held(*this);
   if (scan_ == 0) scanned_next_ = clock::time_point::max();

@@ -36,6 +36,7 @@ class request_table {
                                      clock::time_point deadline, std::chrono::nanoseconds timeout);
   // Takes it out. nullopt: unknown, or ended by somebody else.
   std::optional<entry> end(std::uint64_t id);
+  bool holds(std::uint64_t id);  // nobody has ended it
   struct expired {
     std::uint64_t id;
     entry request;
@@ -90,7 +91,7 @@ class request_table {
 // Both tables of a channel: what is asked in callbacks, which is most where there is much, stands
 // in one that only whoever drives touches.
 // Threads   begin() with driving = true, end() of an answer, end_due(), end_any(), close(): with
-//           the wheel. begin() with false, and end() of what began so: any.
+//           the wheel. begin() with false, end() and holds() of what began so: any.
 class request_tables {
  public:
   using entry = request_table::entry;
@@ -107,6 +108,9 @@ class request_tables {
   }
   std::optional<entry> end(std::uint64_t id) {
     return ((id & request_table::driven_bit) != 0 ? driven_ : shared_).end(id);
+  }
+  bool holds(std::uint64_t id) {
+    return ((id & request_table::driven_bit) != 0 ? driven_ : shared_).holds(id);
   }
   std::optional<request_table::expired> end_due(clock::time_point now) {
     if (auto due = driven_.end_due(now)) return due;

@@ -33,6 +33,9 @@ class stream_cipher {
   // Writes what is sealed to the socket. True: all of it; else the socket is full or broken.
   virtual bool flush() noexcept = 0;
   virtual bool pending() noexcept = 0;  // sealed bytes wait for flush()
+  // Memory that an idle stream does not need; trim() gives it back.
+  virtual bool has_spares() noexcept = 0;
+  virtual void trim() noexcept = 0;
 };
 
 }  // namespace ferry

@@ -14,6 +14,7 @@ namespace {
 constexpr auto spares_kept = std::chrono::seconds(1);  // memory of an idle stream
 constexpr int drained_at_end = 64;
 constexpr int pulls_at_once = 8;  // reads of one turn, so that one stream cannot hold the loop
+constexpr std::size_t sealed_at_once = 64 << 10;  // of a large message; it waits in the open
 
 std::string text_of_errno(const char* call, int why) {
   return error{errc::system, why, call}.message();
@@ -198,12 +199,13 @@ bool stream_link::has_input() noexcept {
 
 void stream_link::arm() {
   if (!receiving_.busy && !in_body_ && !paused_) buffer_.rest();
-  idle_since_ = coarse_now();
+  if (used_.exchange(false, std::memory_order_relaxed)) idle_since_ = coarse_now();
 }
 
 channel_link::clock::time_point stream_link::next_due() noexcept {
   if (connecting_) return connecting_->due();
-  return outbox_.has_spares() ? idle_since_ + spares_kept : clock::time_point::max();
+  const bool spares = outbox_.has_spares() || (cipher_ && cipher_->has_spares());
+  return spares ? idle_since_ + spares_kept : clock::time_point::max();
 }
 
 void stream_link::tick() {
@@ -211,7 +213,9 @@ void stream_link::tick() {
     const auto ms = std::to_string(connecting_->share().count());
     return connect_next("no answer within " + ms + " ms, its share of the time");
   }
-  if (coarse_now() >= idle_since_ + spares_kept) outbox_.trim();
+  if (coarse_now() < idle_since_ + spares_kept) return;
+  outbox_.trim();
+  if (cipher_) cipher_->trim();
 }
 
 void stream_link::fail(errc code, std::string text) {
@@ -242,6 +246,7 @@ void stream_link::wrote(std::int64_t outcome, frame_outbox::after_write after) n
 }
 
 result<void> stream_link::send(const frame_fields& fields, message& what, bool urgent) {
+  if (!used_.load(std::memory_order_relaxed)) used_.store(true, std::memory_order_relaxed);
   if (!driving()) return outbox_.push(fields, what, urgent);
   if (auto staged = outbox_.stage(fields, what, urgent); !staged) return staged;
   // The peer works on the first of many while we make the others.
@@ -294,7 +299,7 @@ void stream_link::write_sealed() noexcept {
     if (!cipher_->flush()) return asked_for_room_ ? void() : sink_->wake();
     if (!cipher_->open()) return;
     std::array<iovec, 16> pieces;
-    const std::size_t count = outbox_.begin_write(pieces);
+    const std::size_t count = outbox_.begin_write(pieces, sealed_at_once);
     if (count == 0) return;
     const auto sealed = cipher_->seal(std::span(pieces).first(count));
     std::int64_t taken = 0;
@@ -422,6 +427,7 @@ void stream_link::absorb(std::int64_t outcome) {
     return;
   }
   auto left = static_cast<std::size_t>(outcome);
+  used_.store(true, std::memory_order_relaxed);
   activity_ += left;
   std::size_t room = 0;
   for (const iovec& each : std::span(receiving_.pieces).first(receiving_.message.msg_iovlen)) {

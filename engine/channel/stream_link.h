@@ -117,6 +117,7 @@ class stream_link final : public channel_link {
   std::atomic<bool> asked_for_room_{false};
   bool unwatched_ = false;
   bool read_to_end_ = false;
+  std::atomic<bool> used_{true};  // since it was armed last; a hint alone
   clock::time_point idle_since_{};
   std::pair<bool, bool> interest_{true, false};  // input, room: as the reactor knows it
   std::uint64_t activity_ = 0;                   // bytes read

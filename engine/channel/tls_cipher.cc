@@ -16,8 +16,6 @@
 namespace ferry {
 namespace {
 
-constexpr std::size_t sealed_most = 256 << 10;  // waiting for the socket, before more is sealed
-
 struct ssl_freer {
   void operator()(SSL* ssl) const noexcept { ::SSL_free(ssl); }
   void operator()(SSL_CTX* context) const noexcept { ::SSL_CTX_free(context); }
@@ -84,6 +82,7 @@ class tls_cipher final : public stream_cipher {
 
   void feed(std::span<const std::byte> sealed) override {
     const std::lock_guard guard(mutex_);
+    has_spares_ = true;
     ::BIO_write(in_, sealed.data(), static_cast<int>(sealed.size()));  // memory: takes all of it
   }
 
@@ -118,6 +117,7 @@ class tls_cipher final : public stream_cipher {
 
   result<void, channel_error> seal(std::span<const iovec> plain) override {
     const std::lock_guard guard(mutex_);
+    has_spares_ = true;
     for (const iovec& each : plain) {
       const auto* from = static_cast<const std::byte*>(each.iov_base);
       for (std::size_t done = 0; done < each.iov_len;) {
@@ -139,10 +139,7 @@ class tls_cipher final : public stream_cipher {
         waiting_.clear();
         sent_ = 0;
         const std::size_t more = ::BIO_ctrl_pending(out_);
-        if (more == 0) {
-          if (waiting_.capacity() > sealed_most) waiting_ = {};
-          return true;
-        }
+        if (more == 0) return true;
         waiting_.resize(more);
         const int rc = ::BIO_read(out_, waiting_.data(), static_cast<int>(more));
         waiting_.resize(rc > 0 ? static_cast<std::size_t>(rc) : 0);
@@ -161,6 +158,28 @@ class tls_cipher final : public stream_cipher {
     return socket_ >= 0 && (sent_ != waiting_.size() || ::BIO_ctrl_pending(out_) != 0);
   }
 
+  bool has_spares() noexcept override {
+    const std::lock_guard guard(mutex_);
+    return has_spares_;
+  }
+
+  // A memory BIO keeps what it once needed: an empty one gives way to a new one.
+  void trim() noexcept override {
+    const std::lock_guard guard(mutex_);
+    has_spares_ = false;
+    if (!open()) return;
+    if (sent_ == waiting_.size()) {
+      waiting_ = {};
+      sent_ = 0;
+    }
+    if (::BIO_ctrl_pending(in_) == 0) {
+      if (BIO* const fresh = ::BIO_new(::BIO_s_mem())) ::SSL_set0_rbio(ssl_.get(), in_ = fresh);
+    }
+    if (::BIO_ctrl_pending(out_) == 0) {
+      if (BIO* const fresh = ::BIO_new(::BIO_s_mem())) ::SSL_set0_wbio(ssl_.get(), out_ = fresh);
+    }
+  }
+
  private:
   std::mutex mutex_;
   int socket_ = -1;  // the stream's, while it lasts
@@ -171,7 +190,8 @@ class tls_cipher final : public stream_cipher {
   std::vector<std::byte> waiting_;  // sealed, partly sent
   std::size_t sent_ = 0;
   std::atomic<bool> open_{false};
-  bool any_read_ = false;  // of what the peer sealed
+  bool any_read_ = false;    // of what the peer sealed
+  bool has_spares_ = false;  // since the last trim()
 };
 
 result<unique_context, channel_error> context_of(const tls_options& options, bool accepts) {

@@ -1,4 +1,4 @@
-// TLS as a stream cipher: at least version 1.2, the peer verified unless told otherwise.
+// TLS 1.3 as a stream cipher, the peer verified unless told otherwise.
 // Threads   as stream_cipher.h.
 // Errors    invalid_configuration: files that cannot be read or do not belong together.
 //           unsupported_channel: built without TLS.

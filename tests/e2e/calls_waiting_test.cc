@@ -56,6 +56,18 @@ client_options small_ring() {
   return options;
 }
 
+client_options on_a_loop(client_options options) {
+  auto made = loop::create();
+  EXPECT_TRUE(made);
+  options.loop = *made;
+  return options;
+}
+
+// Of a call that waits for room until it is cancelled.
+errc outcome_of_waiting(client& host, const std::stop_source& stop) {
+  return code_of(host.call(hold, {.timeout = std::chrono::nanoseconds::max(), .stop = stop}, 1));
+}
+
 // Calls until there is no room; how many.
 std::size_t fill(client& host) {
   std::size_t sent = 0;
@@ -104,17 +116,12 @@ class calls_waiting : public e2e {
 };
 
 TEST_F(calls_waiting, for_room_are_woken_by_room_alone_also_on_a_loop_of_several_clients) {
-  auto shared = loop::create();
-  ASSERT_TRUE(shared);
   silent_worker silent, other;
-  client_options options = small_ring();
-  options.loop = *shared;
+  const client_options options = on_a_loop(small_ring());
   client host = attach_to(silent.w, options), neighbour = attach_to(other.w, options);
   const std::size_t before = fill(host);
   std::stop_source stop;
-  auto outcome = std::async(std::launch::async, [&] {
-    return code_of(host.call(hold, {.timeout = std::chrono::nanoseconds::max(), .stop = stop}, 1));
-  });
+  auto outcome = std::async(std::launch::async, [&] { return outcome_of_waiting(host, stop); });
   EXPECT_EQ(outcome.wait_for(200ms), std::future_status::timeout);  // fast asleep by now
   EXPECT_TRUE(silent.serve_until([&] { return silent.taken == before + 1; }));
   stop.request_stop();
@@ -122,27 +129,23 @@ TEST_F(calls_waiting, for_room_are_woken_by_room_alone_also_on_a_loop_of_several
 }
 
 TEST_F(calls_waiting, for_room_serve_what_is_due_on_their_loop) {
-  auto shared = loop::create();
-  ASSERT_TRUE(shared);
   silent_worker silent, other;
-  client_options options = small_ring();
-  options.loop = *shared;
+  const client_options options = on_a_loop(small_ring());
   client host = attach_to(silent.w, options), neighbour = attach_to(other.w, options);
   fill(host);
   std::stop_source stop;
-  auto outcome = std::async(std::launch::async, [&] {
-    return code_of(host.call(hold, {.timeout = std::chrono::nanoseconds::max(), .stop = stop}, 1));
-  });
+  auto outcome = std::async(std::launch::async, [&] { return outcome_of_waiting(host, stop); });
   EXPECT_EQ(outcome.wait_for(100ms), std::future_status::timeout);
   std::atomic<bool> ended{false}, slept{false};
   EXPECT_TRUE(neighbour.call_async(
       hold, {.timeout = 50ms}, [&](auto&& r) { ended = code_of(r) == errc::timeout; }, 1));
   spawned sleeper;
-  shared->post([&] {
+  loop shared = *options.loop;
+  shared.post([&] {
     sleeper = ferry::start([](loop on, std::atomic<bool>& done) -> task<> {
       co_await on.sleep_for(50ms);
       done = true;
-    }(*shared, slept));
+    }(shared, slept));
   });
   EXPECT_TRUE(eventually([&] { return ended && slept; }, in_time));
   stop.request_stop();

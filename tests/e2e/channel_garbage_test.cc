@@ -1,14 +1,12 @@
 // Bytes and records that no honest peer sends, before and after the handshake: one channel ends
 // with a reason, everybody else is served. The seed is printed; FERRY_TEST_SEED repeats a run.
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <algorithm>
 #include <cstring>
 #include <random>
 
+#include "tests/e2e/raw_dial.h"
 #include "tests/e2e/raw_frames.h"
 #include "tests/fault/hostile_peer.h"
 
@@ -113,24 +111,7 @@ class channel_noise : public over_each_transport {
     ASSERT_TRUE(fresh) << fresh.error().message();
     ASSERT_TRUE((*fresh)->request(ack(), generous));
   }
-  unique_fd raw() const {
-    const std::string address = listener_->address();
-    if (GetParam() == "tcp") {
-      sockaddr_in to{};
-      to.sin_family = AF_INET;
-      to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-      to.sin_port = htons(static_cast<std::uint16_t>(std::stoi(address.substr(10))));
-      unique_fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-      EXPECT_EQ(::connect(socket.get(), reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
-      return socket;
-    }
-    sockaddr_un to{};
-    to.sun_family = AF_UNIX;
-    std::memcpy(to.sun_path, address.data(), address.size());
-    unique_fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    EXPECT_EQ(::connect(socket.get(), reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
-    return socket;
-  }
+  unique_fd raw() const { return raw_dial(GetParam(), listener_->address()); }
 
   private_folder folder_;
   mailbox<channel_error> ended_;  // how the noisy ones ended

@@ -215,54 +215,5 @@ TEST_P(channel_idle, thousand_connections_cost_less_than_64_MiB) {
   }
 }
 
-TEST(channel_tls, peer_whose_certificate_is_not_known_is_refused) {
-  if (!has_transport("tls") || !reactor::create()) GTEST_SKIP() << "expected: no TLS here";
-  listening here("tls");
-  channel_options options;
-  options.tls.host_name = "localhost";
-  const channel_target where{"tls", here.listener->address()};
-  auto refused = connect_channel(where, test_instance(), options);  // the system's authorities
-  ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().code, errc::authentication_failed) << refused.error().text;
-  options.tls = client_tls(here.folder / "");
-  options.tls.host_name = "elsewhere";
-  refused = connect_channel(where, test_instance(), options);
-  ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().code, errc::authentication_failed) << refused.error().text;
-  options.tls.verify_peer = false;
-  EXPECT_TRUE(connect_channel(where, test_instance(), options));
-}
-
-TEST(channel_tls, a_caller_whose_certificate_is_not_accepted_is_refused_for_good) {
-  const private_folder folder;
-  listener_options options;
-  options.channel.tls = server_tls(folder / "");
-  channel_options near;
-  near.tls = client_tls(folder / "");
-  if (near.tls.authorities_file.empty()) GTEST_SKIP() << "expected: built without TLS";
-  options.channel.tls.authorities_file = near.tls.authorities_file;
-  options.channel.tls.require_client_cert = true;
-  auto thread = loop_thread::start();
-  ASSERT_TRUE(thread);
-  options.channel.loop = thread->loop();
-  mailbox<channel_ptr> came;
-  auto listener = channel_listener::open({"tls", "127.0.0.1:0"}, options,
-                                         [&](channel_ptr made) { came.put(std::move(made)); });
-  ASSERT_TRUE(listener) << listener.error().message();
-  const channel_target target{"tls", (*listener)->address()};
-  for (int round = 0; round < 20; ++round) {
-    const auto refused = connect_channel(target, test_instance(), near);
-    ASSERT_FALSE(refused);
-    EXPECT_EQ(refused.error().code, errc::authentication_failed) << refused.error().message();
-  }
-  near.tls.certificate_file = options.channel.tls.certificate_file;
-  near.tls.key_file = options.channel.tls.key_file;
-  auto accepted = connect_channel(target, test_instance(), near);
-  EXPECT_TRUE(accepted) << accepted.error().message();
-  if (accepted) (*accepted)->close();
-  (*listener)->close();
-  while (auto made = came.take(0ns)) (*made)->close();
-}
-
 }  // namespace
 }  // namespace ferry

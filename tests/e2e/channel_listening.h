@@ -1,13 +1,7 @@
 // A listener on a thread of its own, those it let in, and those it did not.
 #pragma once
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-
-#include <cstring>
-
 #include "tests/e2e/channel_fixture.h"
+#include "tests/e2e/raw_dial.h"
 
 namespace ferry {
 
@@ -39,26 +33,7 @@ struct listening {
     return connect_channel({transport, listener->address()}, test_instance(name), options);
   }
   // A peer that speaks for itself.
-  unique_fd raw() const {
-    const std::string address = listener->address();
-    if (transport == "tcp" || transport == "tls") {
-      sockaddr_in to{};
-      to.sin_family = AF_INET;
-      to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-      const auto port = address.substr(address.rfind(':') + 1);
-      to.sin_port = htons(static_cast<std::uint16_t>(std::stoi(port)));
-      unique_fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-      EXPECT_EQ(::connect(socket.get(), reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
-      return socket;
-    }
-    sockaddr_un to{};
-    to.sun_family = AF_UNIX;
-    std::memcpy(to.sun_path, address.data(), address.size());
-    const int type = transport == "unix" ? SOCK_STREAM : SOCK_SEQPACKET;
-    unique_fd socket(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
-    EXPECT_EQ(::connect(socket.get(), reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
-    return socket;
-  }
+  unique_fd raw() const { return raw_dial(transport, listener->address()); }
 };
 
 }  // namespace ferry

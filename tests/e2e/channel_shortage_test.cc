@@ -17,6 +17,14 @@ constexpr auto idle_most = 150ms;  // of CPU while watched; whoever spins takes 
 class channel_shortage : public over_each_transport {};
 INSTANTIATE_TEST_SUITE_P(each, channel_shortage, connecting_transports(), transport_name);
 
+auto listen_on(loop& driven, const std::string& transport, const private_folder& folder,
+               channel_listener::on_accepted accepted) {
+  listener_options options;
+  options.channel.loop = driven;
+  if (transport == "tls") options.channel.tls = server_tls(folder / "");
+  return channel_listener::open(target_of(transport, folder), options, std::move(accepted));
+}
+
 // --- of room ------------------------------------------------------------------------------------
 
 constexpr int all_messages = 100, full_inbox = 4;
@@ -26,12 +34,9 @@ void send_all_at(const child_process& parent, const std::string& transport,
                  const private_folder& folder) {
   auto driven = loop::create();
   if (!driven) return;
-  listener_options options;
-  options.channel.loop = *driven;
-  if (transport == "tls") options.channel.tls = server_tls(folder / "");
   channel_ptr first;
-  auto opened = channel_listener::open(target_of(transport, folder), options,
-                                       [&](channel_ptr made) { first = std::move(made); });
+  auto opened =
+      listen_on(*driven, transport, folder, [&](channel_ptr made) { first = std::move(made); });
   parent.say(opened ? (*opened)->address() : "");
   while (opened && !first) (void)driven->run_once(1s);
   for (int i = 0; opened && i < all_messages; ++i) {
@@ -130,18 +135,14 @@ void listen_in_want(const child_process& parent, const std::string& transport,
                     const private_folder& folder) {
   auto driven = loop::create();
   if (!driven) return;
-  listener_options options;
-  options.channel.loop = *driven;
-  if (transport == "tls") options.channel.tls = server_tls(folder / "");
   std::vector<channel_ptr> all;
-  auto opened =
-      channel_listener::open(target_of(transport, folder), options, [&](channel_ptr made) {
-        made->on_message([to = std::weak_ptr(made)](message&& asked) {
-          const auto chan = to.lock();
-          if (chan) (void)chan->reply(asked, execution_success(std::move(asked.data)));
-        });
-        all.push_back(std::move(made));
-      });
+  auto opened = listen_on(*driven, transport, folder, [&](channel_ptr made) {
+    made->on_message([to = std::weak_ptr(made)](message&& asked) {
+      const auto chan = to.lock();
+      if (chan) (void)chan->reply(asked, execution_success(std::move(asked.data)));
+    });
+    all.push_back(std::move(made));
+  });
   rlimit descriptors{};
   (void)::getrlimit(RLIMIT_NOFILE, &descriptors);
   descriptors.rlim_cur = 0;

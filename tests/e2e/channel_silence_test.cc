@@ -122,6 +122,70 @@ TEST_P(channel_silence, at_any_step_ends_in_time_and_delays_nobody) {
   EXPECT_TRUE(here.connect());
 }
 
+TEST_P(channel_silence, of_as_many_as_may_come_gives_way_to_who_speaks) {
+  listener_options by_handshakes, by_connections;
+  by_handshakes.max_handshakes = by_connections.max_connections = 4;
+  for (listener_options options : {by_handshakes, by_connections}) {
+    options.handshake_timeout = 1min;
+    listening here(GetParam(), options);
+    std::vector<unique_fd> silent;
+    for (std::uint32_t i = 1; i <= 4; ++i) {
+      silent.push_back(here.raw());
+      ASSERT_TRUE(eventually([&] { return here.listener->get_stats().handshakes == i; }));
+    }
+    EXPECT_FALSE(here.refused.take(200ms));  // they give way to others alone
+    auto honest = here.connect();
+    ASSERT_TRUE(honest) << honest.error().message();
+    const auto accepted = here.accepted.take();
+    EXPECT_TRUE(accepted);
+    const auto words = last_words(silent.front());  // the first who came
+    ASSERT_TRUE(words);
+    if (GetParam() != "tls" && GetParam() != "shm+unix") {
+      EXPECT_NE(words->find("too many"), std::string::npos) << *words;
+    }
+    const auto stats = here.listener->get_stats();
+    EXPECT_EQ(stats.handshakes, 3u);
+    EXPECT_EQ(stats.turned_away, 1u);
+    EXPECT_EQ(stats.refused, 0u);
+    EXPECT_EQ(stats.connections, 4u);
+    EXPECT_TRUE((*honest)->send(ack()));
+  }
+}
+
+TEST_P(channel_silence, is_not_what_a_crowd_is_taken_for) {
+  if (sanitized && GetParam() == "tls")
+    GTEST_SKIP() << "expected: its handshakes are too slow here";
+  listener_options options;
+  options.max_handshakes = 2;
+  options.handshake_timeout = 1min;
+  listening here(GetParam(), options);
+  auto driven = loop::create();
+  ASSERT_TRUE(driven);
+  channel_options near;
+  near.loop = *driven;
+  near.connect_timeout = generous;
+  if (GetParam() == "tls") near.tls = client_tls(here.folder / "");
+  constexpr int crowd = 30;
+  std::vector<channel_ptr> ends;
+  int failed = 0;
+  for (int i = 0; i < crowd; ++i) {
+    ASSERT_TRUE(connect_channel_async({GetParam(), here.listener->address()}, test_instance(), near,
+                                      [&](channel_result&& made) {
+                                        if (made) {
+                                          ends.push_back(std::move(*made));
+                                        } else {
+                                          ++failed;
+                                          ADD_FAILURE() << made.error().message();
+                                        }
+                                      }));
+  }
+  const auto deadline = steady::now() + generous;
+  while (static_cast<int>(ends.size()) + failed < crowd && steady::now() < deadline) {
+    ASSERT_TRUE(driven->run_once(10ms));
+  }
+  EXPECT_EQ(ends.size(), static_cast<std::size_t>(crowd));
+}
+
 TEST_P(channel_silence, broken_by_single_bytes_gains_no_time) {
   if (GetParam() == "shm+unix") return;  // packets come whole
   listener_options options;

@@ -18,6 +18,26 @@ INSTANTIATE_TEST_SUITE_P(each, channel_outbox,
                          testing::Values<std::string>("unix", "tcp", "tls", "memory"),
                          transport_name);
 
+// Nobody receives at the far end, so little is read there.
+struct deaf_ends : channel_ends {
+  explicit deaf_ends(const std::string& transport)
+      : channel_ends(transport, with_outbox(64 << 10), with_inbox(1)) {}
+  message large_request() const { return execution_request("f", payload::copy_of(body)); }
+
+ private:
+  static channel_options with_outbox(std::uint64_t bytes) {
+    channel_options options;
+    options.outbox_bytes = bytes;
+    return options;
+  }
+  static channel_options with_inbox(std::uint32_t messages) {
+    channel_options options;
+    options.inbox_messages = messages;
+    return options;
+  }
+  std::vector<std::byte> body = std::vector<std::byte>(100'000);
+};
+
 loop make_loop() {
   auto made = loop::create();
   EXPECT_TRUE(made);
@@ -68,17 +88,13 @@ TEST_P(channel_waiting, deadlines_of_a_channel_that_sleeps_beside_others) {
 }
 
 TEST_P(channel_outbox, requests_that_expire_unsent_are_never_sent) {
-  channel_options small, deaf;
-  small.outbox_bytes = 64 << 10;
-  deaf.inbox_messages = 1;
-  channel_ends ends(GetParam(), small, deaf);  // nobody receives, so little is read
-  const std::vector<std::byte> body(100'000);
+  deaf_ends ends(GetParam());
   constexpr int asked = 200;
   int timeouts = 0;
   for (int i = 0; i < asked; ++i) {
-    ASSERT_TRUE(ends.near->request_async(
-        execution_request("f", payload::copy_of(body)), 50ms,
-        [&](message_result&& how) { timeouts += code_of(how) == errc::timeout; }));
+    ASSERT_TRUE(ends.near->request_async(ends.large_request(), 50ms, [&](message_result&& how) {
+      timeouts += code_of(how) == errc::timeout;
+    }));
   }
   loop near_loop = ends.near->loop();
   EXPECT_TRUE(run_until(near_loop, [&] { return timeouts == asked; }));
@@ -95,20 +111,15 @@ TEST_P(channel_outbox, requests_that_expire_unsent_are_never_sent) {
 }
 
 TEST_P(channel_outbox, requests_that_never_left_did_not_run_when_the_link_ends) {
-  channel_options small, deaf;
-  small.outbox_bytes = 64 << 10;
-  deaf.inbox_messages = 1;
-  channel_ends ends(GetParam(), small, deaf);  // nobody receives, so little is read
-  const std::vector<std::byte> body(100'000);
+  deaf_ends ends(GetParam());
   constexpr std::uint64_t asked = 200;
   std::uint64_t ended = 0, perhaps = 0;
   for (std::uint64_t i = 0; i < asked; ++i) {
-    ASSERT_TRUE(ends.near->request_async(execution_request("f", payload::copy_of(body)), generous,
-                                         [&](message_result&& how) {
-                                           ++ended;
-                                           ASSERT_FALSE(how);
-                                           perhaps += how.error().maybe_executed;
-                                         }));
+    ASSERT_TRUE(ends.near->request_async(ends.large_request(), generous, [&](message_result&& how) {
+      ++ended;
+      ASSERT_FALSE(how);
+      perhaps += how.error().maybe_executed;
+    }));
   }
   loop near_loop = ends.near->loop();
   for (int i = 0; i < 10; ++i) ASSERT_TRUE(near_loop.run_once(1ms));

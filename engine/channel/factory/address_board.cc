@@ -1,6 +1,10 @@
 #include "engine/channel/factory/address_board.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+
+#include "engine/channel/factory/publisher.h"
 
 namespace ferry {
 namespace {
@@ -33,22 +37,33 @@ result<void, channel_error> address_board::publish(const runtime_instance_id& in
   }
   const auto file = file_for(instance, transport);
   if (!file) return file.error();
-  return paths_.directory().write(*file, address);
+  std::string text = std::string(address) + "\n";
+  if (const auto by = publisher::self()) text += by->text() + "\n";
+  return paths_.directory().write(*file, text);
 }
 
 result<std::string, channel_error> address_board::find(const runtime_instance_id& instance,
                                                        std::string_view transport) const {
   const auto file = file_for(instance, transport);
   if (!file) return file.error();
-  auto address = paths_.directory().read(*file);
-  if (!address) {
-    if (address.error().code != errc::empty) return address;
+  const auto text = paths_.directory().read(*file);
+  if (!text) {
+    if (text.error().code != errc::empty) return text;
     return channel_error(
         errc::connection_failed,
         instance.full_id() + " published no address for " + std::string(transport));
   }
-  if (!is_address(*address)) {
+  const auto end = text->find('\n');
+  std::string address = text->substr(0, end);
+  const std::string rest = end == std::string::npos ? "" : text->substr(end + 1);
+  const auto by = publisher::parse(rest);
+  if (!is_address(address) || (!by && !rest.empty())) {
     return channel_error(errc::corrupt, *file + " holds no address");
+  }
+  if (by && by->has_ended()) {  // its port may be anybody's by now
+    return channel_error(errc::connection_failed,
+                         fmt::format("process {}, which published {} for {}, has ended", by->pid,
+                                     address, instance.full_id()));
   }
   return address;
 }

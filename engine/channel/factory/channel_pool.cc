@@ -5,10 +5,10 @@
 namespace ferry {
 namespace {
 
-creation_failure no_channel(const runtime_instance_id& instance, errc why, const char* text) {
+creation_failure no_channel(const runtime_instance_id& instance, errc why, std::string text) {
   creation_failure failure;
   failure.code = why;
-  failure.text = text;
+  failure.text = std::move(text);
   failure.runtime = instance.type();
   return failure;
 }
@@ -63,10 +63,21 @@ creation_result channel_pool::get(const runtime_instance_id& instance, const mak
 
 creation_result channel_pool::make_for(const runtime_instance_id& instance, const slot_ptr& mine,
                                        const maker& make) {
-  creation_result outcome = make([this, &mine] {
+  const auto given_up = [this, &mine] {
     const std::lock_guard lock(mutex_);
     return mine->given_up;
-  });
+  };
+  // A maker runs code of whoever registered a strategy or a transport: should it throw, those who
+  // wait for it must hear so all the same.
+  creation_result outcome = [&]() -> creation_result {
+    try {
+      return make(given_up);
+    } catch (const std::exception& thrown) {
+      return no_channel(instance, errc::connection_failed, thrown.what());
+    } catch (...) {
+      return no_channel(instance, errc::connection_failed, "the making of it threw");
+    }
+  }();
   channel_ptr unwanted;
   {
     const std::lock_guard lock(mutex_);

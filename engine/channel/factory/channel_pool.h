@@ -5,8 +5,9 @@
 //           callbacks of a loop, which would stand still while they wait.
 // Lifetime  holds a reference to each channel until it is closed here or replaced. Nobody may be in
 //           get() when the pool goes.
-// Errors    get: what the maker gave.  closed: close() or close_all() came while it was made.
-//           limit: max_channels instances have one.  invalid_request: as said above.
+// Errors    get: what the maker gave.  connection_failed: it threw.  closed: close() or close_all()
+//           came while it was made.  limit: max_channels instances have one.  invalid_request: as
+//           said above.
 // Source    engine/channel/factory/README.md, "Pool".
 #pragma once
 #include <condition_variable>

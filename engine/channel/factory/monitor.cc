@@ -25,6 +25,10 @@ monitored_totals first_totals(const monitor_options& options) {
 // Counters only grow; should one not, it adds nothing.
 std::uint64_t growth(std::uint64_t from, std::uint64_t to) { return to > from ? to - from : 0; }
 
+std::uint64_t errors_of(const channel_stats& stats) {
+  return std::uint64_t{stats.connection_errors} + stats.timeout_errors;
+}
+
 }  // namespace
 
 channel_monitor::channel_monitor(monitor_time now, monitor_options options)
@@ -39,7 +43,8 @@ channel_monitor::channel_monitor(monitor_time now, monitor_options options)
 result<monitored_id, channel_error> channel_monitor::watch(const channel_ptr& chan,
                                                            monitor_time now) {
   FERRY_CHECK(chan);
-  const auto uptime = std::chrono::seconds(chan->get_stats().uptime_seconds);
+  const channel_stats before = chan->get_stats();
+  const auto uptime = std::chrono::seconds(before.uptime_seconds);
   const std::lock_guard lock(mutex_);
   if (watched_.size() >= options_.max_connections) {
     return channel_error(errc::limit, "max_connections are watched");
@@ -50,6 +55,11 @@ result<monitored_id, channel_error> channel_monitor::watch(const channel_ptr& ch
                            .channel = std::string(chan->type()),
                            .connected_at = now - uptime,
                            .last_activity = now,
+                           .messages_sent = before.messages_sent,
+                           .messages_received = before.messages_received,
+                           .bytes_sent = before.bytes_sent,
+                           .bytes_received = before.bytes_received,
+                           .error_count = errors_of(before),
                            .failure = {}};
   push_event({monitor_event_kind::connection, now, id,
               "connected to " + report.instance.full_id() + " by " + report.channel});
@@ -79,18 +89,17 @@ void channel_monitor::push_event(monitor_event event) {
 }
 
 void channel_monitor::read(reading& into) {
-  into.connected = into.chan->is_connected();  // first: once it is over its counts are final
+  const auto why = into.chan->failure();  // first: once it is over its counts are final
+  into.ended = why.has_value();
+  if (why && why->code != errc::closed) into.failure = why->message();
   const channel_stats stats = into.chan->get_stats();
   into.messages_sent = stats.messages_sent;
   into.messages_received = stats.messages_received;
   into.bytes_sent = stats.bytes_sent;
   into.bytes_received = stats.bytes_received;
-  into.errors = std::uint64_t{stats.connection_errors} + stats.timeout_errors;
+  into.errors = errors_of(stats);
   into.avg_response_time_ms = stats.avg_latency_ms;
   into.waiting = stats.requests_in_flight + stats.send_queue_depth + stats.inbox_depth != 0;
-  if (into.connected) return;
-  const auto why = into.chan->failure();
-  if (why && why->code != errc::closed) into.failure = why->message();
 }
 
 // Without the lock while a channel is asked.
@@ -129,7 +138,7 @@ void channel_monitor::apply(const reading& seen, monitor_time now) {
     report.failure = seen.failure;
   }
   const bool rests = now - report.last_activity >= options_.idle_after;
-  if (seen.connected) {
+  if (!seen.ended) {
     report.state = seen.waiting ? connection_state::busy
                    : rests      ? connection_state::idle
                                 : connection_state::active;
@@ -143,11 +152,24 @@ void channel_monitor::apply(const reading& seen, monitor_time now) {
   watched_.erase(found);
 }
 
+// Of both that follow: the readings are dropped after both locks, for a last reference closes its
+// channel, which runs foreign code. One at a time, or an older reading could be applied after a
+// newer one.
+
 system_report channel_monitor::collect(monitor_time now) {
-  // Dropped after both locks: a last reference closes its channel, which runs foreign code.
   std::vector<reading> readings;
-  // One at a time, or an older reading could be applied after a newer one.
   const std::lock_guard one_at_a_time(collecting_);
+  return collect(now, readings);
+}
+
+std::optional<system_report> channel_monitor::collect_if_due(monitor_time now) {
+  std::vector<reading> readings;
+  const std::lock_guard one_at_a_time(collecting_);
+  if (now < next_collection()) return std::nullopt;
+  return collect(now, readings);
+}
+
+system_report channel_monitor::collect(monitor_time now, std::vector<reading>& readings) {
   readings = read_all();
   const auto used = options_.usage();
   const std::uint64_t message_errors = messages_.errors();
@@ -168,11 +190,6 @@ system_report channel_monitor::collect(monitor_time now) {
   history_.push(report);
   last_collection_ = now;
   return report;
-}
-
-std::optional<system_report> channel_monitor::collect_if_due(monitor_time now) {
-  if (now < next_collection()) return std::nullopt;
-  return collect(now);
 }
 
 monitor_time channel_monitor::next_collection() const {

@@ -94,7 +94,7 @@ class channel_monitor {
  public:
   explicit channel_monitor(monitor_time now, monitor_options options = {});
 
-  // Once for each channel, or it counts twice.
+  // Once for each channel, or it counts twice. The totals hold what it does from now on.
   result<monitored_id, channel_error> watch(const channel_ptr& chan, monitor_time now);
   // What a channel itself does not count: an error of its user. False: it is not watched.
   bool count_error(monitored_id id, std::string_view text, monitor_time now);
@@ -136,13 +136,15 @@ class channel_monitor {
     std::uint64_t errors = 0;
     double avg_response_time_ms = 0;
     bool waiting = false;  // a request, or a message to be read or sent
-    bool connected = false;
+    bool ended = true;     // over; one that closes and still flushes is not
     std::string failure = {};
   };
 
   static void read(reading& into);
   std::vector<reading> read_all() const;
-  // These with the lock held.
+  // With collecting_ held.
+  system_report collect(monitor_time now, std::vector<reading>& readings);
+  // These with mutex_ held.
   void apply(const reading& seen, monitor_time now);
   void push_event(monitor_event event);
 

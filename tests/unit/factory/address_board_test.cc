@@ -1,7 +1,10 @@
 #include "engine/channel/factory/address_board.h"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "engine/channel/factory/publisher.h"
 #include "tests/unit/factory/fake_world.h"
 #include "tests/unit/factory/scratch_folder.h"
 
@@ -22,6 +25,37 @@ TEST_F(board, finds_what_was_published_last) {
   ASSERT_TRUE(addresses.publish(job, "grpc", "http://127.0.0.1:1"));
   EXPECT_EQ(*address_board(paths).find(job, "tcp"), "127.0.0.1:4712");
   EXPECT_EQ(*addresses.find(job, "grpc"), "http://127.0.0.1:1");
+}
+
+TEST_F(board, believes_nothing_of_a_process_that_has_ended) {
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) ::_exit(addresses.publish(job, "tcp", "127.0.0.1:4711") ? 0 : 1);
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_EQ(status, 0);
+  const auto found = addresses.find(job, "tcp");
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().code, errc::connection_failed);
+  EXPECT_NE(found.error().text.find("has ended"), std::string::npos) << found.error().text;
+  ASSERT_TRUE(addresses.publish(job, "tcp", "127.0.0.1:4711"));
+  EXPECT_TRUE(addresses.find(job, "tcp"));
+}
+
+TEST_F(board, tells_a_process_from_one_that_got_its_number) {
+  const auto self = publisher::self();
+  ASSERT_TRUE(self);
+  EXPECT_FALSE(self->has_ended());
+  publisher earlier = *self, elsewhere = *self;
+  --earlier.started;
+  EXPECT_TRUE(earlier.has_ended());
+  elsewhere.started = 1;
+  ++elsewhere.pid_namespace;  // where that number means another process
+  EXPECT_FALSE(elsewhere.has_ended());
+  EXPECT_EQ(publisher::parse(self->text())->started, self->started);
+  for (const char* const bad : {"", "x", "1 2", "-1 2 3", "0 2 3"}) {
+    EXPECT_FALSE(publisher::parse(bad)) << bad;
+  }
 }
 
 TEST_F(board, keeps_instances_apart) {

@@ -25,12 +25,15 @@ class fake_channel final : public channel {
     const std::lock_guard lock(mutex_);
     stats_ = stats;
   }
+  void begin_close() { connected_ = false; }
   bool was_closed() const { return closed_; }
 
   bool is_connected() const noexcept override { return connected_; }
   void close() override {
+    const std::lock_guard lock(mutex_);
     closed_ = true;
     connected_ = false;
+    if (!failure_) failure_ = channel_error(errc::closed, "closed by the test");
   }
   std::optional<channel_error> failure() const override {
     const std::lock_guard lock(mutex_);

@@ -194,6 +194,38 @@ TEST_F(monitored, rates_are_over_the_time_that_has_really_passed) {
   EXPECT_DOUBLE_EQ(rates.cpu_percent, 0);
 }
 
+TEST_F(monitored, what_went_before_shows_but_is_in_no_total_and_no_rate) {
+  const auto chan = connect("process:a");
+  move(*chan, 1'000'000, 1'000'000'000);
+  auto stats = chan->get_stats();
+  stats.timeout_errors = 9;
+  chan->set_stats(stats);
+  ASSERT_TRUE(monitor->watch(chan, now));
+  EXPECT_EQ(monitor->connections()[0].messages_sent, 1'000'000u);
+  EXPECT_EQ(monitor->connections()[0].error_count, 9u);
+  move(*chan, 5, 10);
+  const auto report = monitor->collect(now += 1s);
+  EXPECT_EQ(report.totals.messages, 10u);
+  EXPECT_EQ(report.totals.errors, 0u);
+  EXPECT_DOUBLE_EQ(report.rates.messages_per_second, 10);
+  EXPECT_DOUBLE_EQ(report.rates.bytes_per_second, 20);
+  EXPECT_EQ(monitor->connections()[0].messages_sent, 1'000'005u);
+}
+
+TEST_F(monitored, a_channel_that_still_flushes_is_not_finished) {
+  const auto chan = connect("process:a");
+  ASSERT_TRUE(monitor->watch(chan, now));
+  chan->begin_close();
+  EXPECT_EQ(monitor->collect(now += 1s).active_connections, 1u);
+  move(*chan, 3, 3);
+  chan->close();
+  const auto report = monitor->collect(now += 1s);
+  EXPECT_EQ(report.active_connections, 0u);
+  EXPECT_EQ(report.totals.messages, 6u);
+  ASSERT_EQ(monitor->finished().size(), 1u);
+  EXPECT_EQ(monitor->finished()[0].messages_sent, 3u);
+}
+
 TEST_F(monitored, rates_stay_when_the_clock_stands_or_runs_back) {
   const auto chan = connect("process:a");
   ASSERT_TRUE(monitor->watch(chan, now));
@@ -224,6 +256,24 @@ TEST_F(monitored, collections_are_due_every_interval) {
   EXPECT_FALSE(monitor->collect_if_due(now + 31s));
   monitor->collect(now + 45s);  // one on demand counts too
   EXPECT_EQ(monitor->next_collection(), now + 75s);
+}
+
+TEST_F(monitored, one_of_many_threads_collects_when_it_is_due) {
+  for (int round = 1; round <= 50; ++round) {
+    const auto due = now + 30s * round;
+    std::atomic<int> collected = 0, ready = 0;
+    {
+      std::vector<std::jthread> threads;
+      for (int i = 0; i < 4; ++i) {
+        threads.emplace_back([&] {
+          ++ready;
+          while (ready < 4) std::this_thread::yield();
+          if (monitor->collect_if_due(due)) ++collected;
+        });
+      }
+    }
+    EXPECT_EQ(collected, 1) << round;
+  }
 }
 
 TEST_F(monitored, messages_are_told_apart_by_kind) {

@@ -150,6 +150,27 @@ TEST(pool, tells_a_failure_to_all_who_waited_and_tries_again_next_time) {
   EXPECT_TRUE(pool.get(one, making(one)));
 }
 
+TEST(pool, tells_all_who_waited_of_a_maker_that_throws_and_tries_again_next_time) {
+  channel_pool pool(1);
+  gate middle;
+  const auto throwing = [](const std::function<bool()>&) -> creation_result {
+    throw std::runtime_error("as the test says");
+  };
+  auto first =
+      std::async(std::launch::async, [&] { return pool.get(one, middle.around(throwing)); });
+  middle.entered.acquire();
+  auto other = std::async(std::launch::async, [&] { return pool.get(one, throwing); });
+  middle.open.release();
+  for (auto* each : {&first, &other}) {
+    const auto outcome = each->get();
+    ASSERT_FALSE(outcome);
+    EXPECT_EQ(outcome.error().code, errc::connection_failed);
+    EXPECT_EQ(outcome.error().text, "as the test says");
+  }
+  EXPECT_FALSE(pool.get(one, [](const auto&) -> creation_result { throw 7; }));
+  EXPECT_TRUE(pool.get(one, making(one)));
+}
+
 TEST(pool, closes_what_it_holds) {
   channel_pool pool(10);
   const auto first = pool.get(one, making(one));
