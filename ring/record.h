@@ -32,11 +32,14 @@ enum class record_kind : std::uint8_t {
 
 // Bits of record_fields::flags.
 enum record_flags : std::uint8_t {
-  sends_items = 1,   // call: the caller will send items, and then an end
-  wants_items = 2,   // call: the answer is items, and then an end
-  raw_argument = 4,  // call: the argument of a typed function is bytes as they are
-  is_error = 1,      // item: an error of this item alone, as a failure carries it; more may follow
-  has_detail = 2,    // failure, item: the body is MessagePack [text, the function's own error]
+  sends_items = 1,    // call: the caller will send items, and then an end
+  wants_items = 2,    // call: the answer is items, and then an end
+  raw_argument = 4,   // call: the argument of a typed function is bytes as they are
+  is_error = 1,       // item: an error of this item alone, as a failure carries it; more may follow
+  has_detail = 2,     // failure, item: the body is MessagePack [text, the function's own error]
+  not_begun = 4,      // failure: the function has not run, nor will it
+  call_goes_on = 1,   // a worker's end: of its items alone; the call's end comes later
+  reads_no_more = 2,  // with that: not of its items; it wants no more of the host's
 };
 
 // Everything of a record but its ready word. A plain copy of it is what code works with.
@@ -52,8 +55,10 @@ struct record_fields {
   // errc of a failure or a cancel; of a call that sends items: how many ahead at most, 0 = any
   std::uint16_t code = 0;
   record_kind kind = record_kind::pad;
-  std::uint8_t flags = 0;   // record_flags; others are sent as 0 and ignored
-  std::uint32_t spare = 0;  // of a credit: items; else sent as 0, ignored
+  std::uint8_t flags = 0;  // record_flags; others are sent as 0 and ignored
+  // Of a credit: items. Of a call: when it was sent, in ms of the steady clock modulo 2^32, or 0:
+  // not told. Else sent as 0, ignored.
+  std::uint32_t spare = 0;
 };
 static_assert(sizeof(record_fields) == 56);
 

@@ -6,7 +6,13 @@
 namespace ferry {
 namespace {
 constexpr auto backstop = std::chrono::milliseconds(30);  // a caller that lives is sooner
+constexpr auto look_for_the_end = std::chrono::milliseconds(10);
+
+error must_not_wait() {
+  return {errc::invalid_request, 0,
+          "the thread that serves must not block: co_await next() or send()"};
 }
+}  // namespace
 
 call_state::call_state(std::shared_ptr<worker_link> session, std::uint64_t call,
                        std::shared_ptr<const handler> function)
@@ -78,11 +84,12 @@ result<void> call_state::reply(loan answer) {
   return sent;
 }
 
-result<void> call_state::fail(errc code, std::string_view text, std::span<const std::byte> detail) {
+result<void> call_state::fail(errc code, std::string_view text, std::span<const std::byte> detail,
+                              bool begun) {
   if (!end(errc::closed, "the function has ended")) {
     return second_answer(cancelled_.load(std::memory_order_relaxed));
   }
-  return link_->fail(call_, code, text, detail);
+  return link_->fail(call_, code, text, detail, begun);
 }
 
 result<loan> call_state::borrow(std::uint64_t size_bytes) {
@@ -146,26 +153,22 @@ result<void> call_state::send_item(const record_fields& fields, std::span<const 
         filled != nullptr ? link_->core().send(fields, *filled) : link_->core().send(fields, bytes);
     if (sent || sent.error().code != errc::full || !wait) return sent;
     if (ended()) return error{errc::closed, 0, "the call has ended"};
-    // The caller does not read: other calls of it may go on meanwhile, other callers do.
-    if (link_->loop().mine()) {
-      follower none;
-      (void)link_->pump(&none, clock::now() + worker_link::no_room_pause);
-    } else {
-      std::this_thread::sleep_for(worker_link::no_room_pause);
-    }
+    if (link_->loop().mine()) return must_not_wait();
+    // The caller does not read. Woken when it has, or to see whether the call still counts.
+    follower me;
+    link_->when_room({&me, nullptr, &me});
+    (void)me.sleep(clock::now() + look_for_the_end);
+    link_->forget_room(&me);
   }
 }
 
 result<bool, call_error> call_state::block(follower& me, std::chrono::nanoseconds limit) {
-  const auto now = clock::now();
-  const auto deadline =
-      limit > clock::time_point::max() - now ? clock::time_point::max() : now + limit;
-  if (!link_->loop().mine()) return me.sleep(deadline);
-  if (function_->coroutine) {
-    return call_error{
-        errc::invalid_request, "a coroutine must not block: co_await next() or send()", false, {}};
+  if (link_->loop().mine()) {
+    const error why = must_not_wait();
+    return call_error{why.code, why.what, false, {}};
   }
-  return link_->pump(&me, deadline);
+  const auto now = clock::now();
+  return me.sleep(limit > clock::time_point::max() - now ? clock::time_point::max() : now + limit);
 }
 
 void call_state::when_room(stream_waiter who) { link_->when_room(who); }

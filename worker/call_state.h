@@ -44,7 +44,8 @@ class call_state final : public stream_host, public std::enable_shared_from_this
   // Of a function that answers with a stream it is the end of that.
   result<void> reply(std::span<const std::byte> answer);
   result<void> reply(loan answer);
-  result<void> fail(errc code, std::string_view text, std::span<const std::byte> detail = {});
+  result<void> fail(errc code, std::string_view text, std::span<const std::byte> detail = {},
+                    bool begun = true);
   result<loan> borrow(std::uint64_t size_bytes) override;
 
   // --- the thread that serves -------------------------------------------------------------------

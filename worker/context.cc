@@ -44,6 +44,11 @@ result<void> responder::fail(errc code, std::string_view text) {
   if (!state_) return no_call();
   return state_->fail(code, text);
 }
+result<void> responder::fail_encoded(errc code, std::string_view text,
+                                     std::span<const std::byte> detail) {
+  if (!state_) return no_call();
+  return state_->fail(code, text, detail);
+}
 bool responder::answered() const noexcept { return !state_ || state_->ended(); }
 std::stop_token responder::stop_token() const {
   return state_ ? state_->stop_token() : std::stop_token();
@@ -103,7 +108,7 @@ bool context::stop_requested() {
   const auto now = coarse_now();
   if ((*link_)->loop().mine() && now - listened_ >= listen_interval) {
     listened_ = now;
-    (void)(*link_)->pump(nullptr, now);
+    (*link_)->listen();
     (*link_)->loop().serve_due(now);
   }
   return token.stop_requested();
@@ -152,11 +157,17 @@ result<void> context::reply(loan answer) {
 result<void> context::fail(errc code, std::string_view text) {
   return fail_encoded(code, text, {});
 }
+result<void> context::fail(const call_error& why) {
+  return fail_encoded(why.code, why.text, why.detail);
+}
+result<void> context::reject(errc code, std::string_view text) {
+  return fail_encoded(code, text, {}, false);
+}
 result<void> context::fail_encoded(errc code, std::string_view text,
-                                   std::span<const std::byte> detail) {
-  if (state_) return deferred_ ? answered_already() : state_->fail(code, text, detail);
+                                   std::span<const std::byte> detail, bool begun) {
+  if (state_) return deferred_ ? answered_already() : state_->fail(code, text, detail, begun);
   if (call_ == 0) return answered_already();
-  return (*link_)->fail(std::exchange(call_, 0), code, text, detail);
+  return (*link_)->fail(std::exchange(call_, 0), code, text, detail, begun);
 }
 
 void context::progress() {
@@ -168,9 +179,14 @@ void context::progress() {
 
 result<void> context::send_error(errc code, std::string_view text) {
   const auto core = stream_core_of();
-  auto sent = core->write_error(code, text);
-  if (!sent) return error{sent.error().code, 0, "nobody reads the stream any more"};
-  return {};
+  auto sent = core->write({std::as_bytes(std::span(text)), nullptr, code}, stream_core::no_limit);
+  if (sent) return {};
+  if (sent.error().code == errc::invalid_request) {
+    return error{errc::invalid_request, 0,
+                 "the stream was closed, or a coroutine would block: "
+                 "co_await the sink's send_error()"};
+  }
+  return error{sent.error().code, 0, "nobody reads the stream any more"};
 }
 
 std::shared_ptr<stream_core> context::stream_core_of() {

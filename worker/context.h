@@ -43,11 +43,20 @@ class responder {
   result<void> reply(std::string_view answer);            // copies
   result<void> reply(loan answer);                        // hands over
   result<void> fail(errc code, std::string_view text);    // codes: see shm/error.h
+  // With an error of the function's own type, which reaches a caller that knows it.
+  template <class E>
+  result<void> fail_with(errc code, std::string_view text, const E& detail) {
+    std::byte small[256];
+    value_writer writer(small);
+    encode(writer, detail);
+    return fail_encoded(code, text, writer.bytes());
+  }
   bool answered() const noexcept;
   // Fires when the caller gives up or is gone, and at the deadline.
   std::stop_token stop_token() const;
 
  private:
+  result<void> fail_encoded(errc code, std::string_view text, std::span<const std::byte> detail);
   std::shared_ptr<call_state> state_;  // null: never had a call
 };
 
@@ -87,6 +96,9 @@ class context {
     return reply(writer.bytes());
   }
   result<void> fail(errc code, std::string_view text);
+  result<void> fail(const call_error& why);  // of a call further on: with its detail
+  // Nothing was done: the caller may try again without doing it twice.
+  result<void> reject(errc code, std::string_view text);
   // With an error of the function's own type, which reaches a caller that knows it.
   template <class E>
   result<void> fail_with(errc code, std::string_view text, const E& detail) {
@@ -102,7 +114,8 @@ class context {
 
   // Tells the reader of the stream that work goes on: its idle clock starts again.
   void progress();
-  // An error in place of one item of the output; the stream goes on.
+  // An error in place of one item of the output; the stream goes on. Blocks for room: a coroutine
+  // awaits send_error() of its sink instead.
   result<void> send_error(errc code, std::string_view text);
   // Items to and from the caller, of functions that stream. `body` and spans are raw.
   template <class T>
@@ -121,7 +134,8 @@ class context {
   friend class call_state;
   friend class worker_link;
   friend void detail::start_coroutine(context& call, task<> work);
-  result<void> fail_encoded(errc code, std::string_view text, std::span<const std::byte> detail);
+  result<void> fail_encoded(errc code, std::string_view text, std::span<const std::byte> detail,
+                            bool begun = true);
   std::shared_ptr<stream_core> stream_core_of();
   call_state& state();  // made when it is first needed
 

@@ -18,11 +18,12 @@ namespace ferry {
 
 struct function_options {
   // Calls that run at once. 0: a plain function runs on the thread that serves, one after another,
-  // so it should be short; a coroutine without limit. Above 0, a plain function runs on threads of
-  // its own, which start with the first call.
+  // so it should be short; if it streams, on threads of its own, 64 at once; a coroutine without
+  // limit. Above 0, a plain function runs on threads of its own, which start with the first call.
   std::uint32_t concurrency = 0;
   std::uint32_t queue_limit = 100;  // calls that wait while those run; more are `overloaded`
-  stream_window window = {};        // how far a caller may send items ahead of the function
+  stream_window window =
+      {};  // how far a caller may send items ahead of the function; 0 counts as 1
 };
 
 // The argument's memory goes back to the caller when the body goes: at the latest when the function

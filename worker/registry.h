@@ -16,6 +16,8 @@ namespace ferry {
 
 class registry {
  public:
+  static constexpr std::uint32_t streams_at_once = 64;  // of a function that names no concurrency
+
   // Keeps its number while the function behind it is replaced.
   struct place {
     std::uint32_t number;
@@ -24,7 +26,9 @@ class registry {
 
   std::shared_ptr<const handler> prepare(handler made) {
     FERRY_CHECK(!made.name.empty() && made.run);
-    if (made.options.concurrency != 0 && !made.coroutine) {
+    if (!made.coroutine && (made.options.concurrency != 0 || made.kind != method_kind::unary)) {
+      // Whoever waits for a stream must not keep the thread that serves from everybody else.
+      if (made.options.concurrency == 0) made.options.concurrency = streams_at_once;
       made.lane = lanes_.add_lane({made.options.concurrency, made.options.queue_limit});
     }
     return std::make_shared<const handler>(std::move(made));
@@ -53,8 +57,9 @@ class registry {
   }
   ferry::lanes& lanes() noexcept { return lanes_; }
 
-  // Functions on the thread that serves which wait, each inside the one before: new calls wait too.
-  int waiting_inside = 0;
+  // Functions on the thread that serves which listen to the loop, each inside the one before: new
+  // calls of that thread's functions wait.
+  int listening = 0;
   std::uint32_t max_calls = 65536;  // of one host at once, of those that do not end on the spot
 
  private:

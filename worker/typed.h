@@ -44,6 +44,41 @@ struct awaited<task<T>> {
   static constexpr bool is_task = true;
 };
 
+template <class T>
+struct answer_of {
+  using value = T;
+  using failure = void;
+};
+template <class T, class E>
+struct answer_of<result<T, E>> {
+  using value = T;
+  using failure = E;
+};
+
+// What is sent as a Sent is read as a Read.
+template <class Sent, class Read>
+constexpr bool answers_as_it_is() {
+  if constexpr (std::is_void_v<Sent> || std::is_void_v<Read>) {
+    return std::is_void_v<Sent> && std::is_void_v<Read>;
+  } else if constexpr (answers_raw<Read>) {
+    return answers_raw<Sent>;
+  } else if constexpr (std::is_arithmetic_v<Read> && std::is_arithmetic_v<Sent>) {
+    return std::is_same_v<Read, bool> == std::is_same_v<Sent, bool> &&
+           (std::is_floating_point_v<Read> || std::is_integral_v<Sent>);
+  } else if constexpr (std::is_convertible_v<const Sent&, std::string_view>) {
+    return std::is_convertible_v<const Read&, std::string_view>;
+  } else {
+    return std::is_same_v<Sent, Read>;
+  }
+}
+template <class Sent, class Read>
+inline constexpr bool answers_as = answers_as_it_is<Sent, Read>();
+// An error without a type of its own fits every method.
+template <class Failure, class E>
+inline constexpr bool fails_as =
+    std::is_void_v<Failure> || std::is_same_v<Failure, E> || std::is_same_v<Failure, error> ||
+    std::is_same_v<Failure, call_error> || std::is_same_v<Failure, typed_error<E>>;
+
 // The parameters [Begin, End) of a tuple, decayed.
 template <class Tuple, std::size_t Begin, class Indices>
 struct slice;
@@ -81,6 +116,19 @@ struct callable {
   static constexpr method_kind kind =
       reads ? (writes ? method_kind::bidirectional : method_kind::client_stream)
             : (writes ? method_kind::server_stream : method_kind::unary);
+  template <class T, bool Has>
+  static constexpr auto item_type() {
+    if constexpr (Has) {
+      return std::type_identity<typename item_of<T>::type>();
+    } else {
+      return std::type_identity<void>();
+    }
+  }
+  using sent_item = typename decltype(item_type<parameter<count - 1>, writes>())::type;
+  using taken_item = typename decltype(item_type<parameter<before_sink - 1>, reads>())::type;
+  // Of what is returned: the value, and the error of a result<>; void: there is none.
+  using answer = typename answer_of<returned>::value;
+  using failure = typename answer_of<returned>::failure;
   static_assert(!reads || std::tuple_size_v<values> == 0,
                 "a function that takes a stream takes no other values");
 };
@@ -111,8 +159,14 @@ void answer_error(context& call, const E& why) {
   // A failure to send has ended the session or the call already: there is nobody left to tell.
   if constexpr (std::is_same_v<E, error>) {
     (void)call.fail(why.code, why.message());
-  } else if constexpr (std::is_base_of_v<call_error, E>) {
-    (void)call.fail(why.code, why.text);
+  } else if constexpr (std::is_same_v<call_error, E>) {
+    (void)call.fail(why);
+  } else if constexpr (std::is_base_of_v<call_error, E>) {  // a typed_error that is passed on
+    if (const call_error& as_came = why; !why.detail || !as_came.detail.empty()) {
+      (void)call.fail(as_came);
+    } else {
+      (void)call.fail_with(why.code, why.text, *why.detail);
+    }
   } else if constexpr (requires { std::string_view(why.message()); }) {
     (void)call.fail_with(errc::execution_failed, why.message(), why);
   } else {
@@ -212,7 +266,7 @@ task<> run_coroutine(F& function, context& call, body argument) {
   try {
     auto values = values_in<typename shape::values>(call, argument);
     if (!values) {
-      (void)call.fail(errc::invalid_params, values.error().message());
+      (void)call.reject(errc::invalid_params, values.error().message());
       co_return;
     }
     call_streams<shape> streams(call);
@@ -235,7 +289,7 @@ void run_plain(F& function, context& call, body argument) {
   using shape = callable<F>;
   auto values = values_in<typename shape::values>(call, argument);
   if (!values) {
-    (void)call.fail(errc::invalid_params, values.error().message());
+    (void)call.reject(errc::invalid_params, values.error().message());
     return;
   }
   call_streams<shape> streams(call);

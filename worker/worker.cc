@@ -57,7 +57,11 @@ class worker::impl {
     {
       const wheel_guard wheel(*loop_);
       here_.reset();
-      for (const auto& link : links_) link->finish();
+      // Closed first: its memory is free from then on, and a responder may keep a session longer.
+      for (const auto& link : links_) {
+        link->core().close();
+        link->finish();
+      }
     }
     functions_.lanes().stop();  // waits for what runs; it was told to stop
     const wheel_guard wheel(*loop_);
@@ -70,8 +74,9 @@ class worker::impl {
 
   void add(handler made) {
     auto ready = functions_.prepare(std::move(made));
-    if (!serving_.load(std::memory_order_acquire) || loop_->mine()) {
-      return functions_.put(std::move(ready));
+    {
+      const std::lock_guard guard(registering_);
+      if (!serving_ || loop_->mine()) return functions_.put(std::move(ready));
     }
     // Calls that run meanwhile wait for nothing.
     loop_->post([this, here = std::weak_ptr<bool>(here_), ready = std::move(ready)]() mutable {
@@ -79,24 +84,30 @@ class worker::impl {
     });
   }
 
-  result<void, call_error> open(unique_fd socket) {
+  // `serves`: the session that it opened.
+  result<void, call_error> open(unique_fd socket, std::shared_ptr<worker_link>* serves = nullptr) {
     if (auto ready = make_loop(); !ready) return ready;
     auto opened = session::open(std::move(socket), session_role::worker, options_, loop_);
     if (!opened) return std::move(opened).error();
     auto link = worker_link::make(loop_, std::move(*opened), functions_);
+    if (serves != nullptr) *serves = link;
+    {
+      // From here on functions are looked up by whoever drives the loop.
+      const std::lock_guard guard(registering_);
+      serving_ = true;
+    }
     const bool inside = loop_->mine();  // a function opens another session
     const wheel_guard wheel(*loop_);
     loop_->add(*link);
     links_.push_back(link);
     // Those of hosts that are gone, unless a function of theirs may be on the stack.
-    if (!inside && functions_.waiting_inside == 0) {
+    if (!inside && functions_.listening == 0) {
       forget_ended();
     } else {
       loop_->post([this, here = std::weak_ptr<bool>(here_)] {
-        if (!here.expired() && functions_.waiting_inside == 0) forget_ended();
+        if (!here.expired() && functions_.listening == 0) forget_ended();
       });
     }
-    serving_.store(true, std::memory_order_release);
     if (auto watched = loop_->watch(*link, link->core().socket(), 0); !watched) {
       return call_error{watched.error().code, watched.error().message(), false};
     }
@@ -130,9 +141,8 @@ class worker::impl {
     return *ran;
   }
 
-  result<void, call_error> run() {
-    // Held: open() on another thread forgets sessions that have ended.
-    const std::shared_ptr<worker_link> parent = links_.front();
+  // Until the parent's session is over. Held: open() on another thread forgets those that are.
+  result<void, call_error> run(const std::shared_ptr<worker_link>& parent) {
     parent->input().set_movable(!options_.loop);  // else this thread does nothing else
     loop_->take();
     while (!parent->over()) {
@@ -198,7 +208,8 @@ class worker::impl {
   worker_options options_;
   registry functions_;
   std::vector<std::shared_ptr<worker_link>> links_;
-  std::atomic<bool> serving_{false};
+  std::mutex registering_;  // guards serving_, and the functions until it is set
+  bool serving_ = false;
 };
 
 worker::worker(worker_options options) : impl_(std::make_unique<impl>(std::move(options))) {}
@@ -242,8 +253,9 @@ loop worker::loop() {
 result<void, call_error> worker::run() {
   auto socket = inherited_socket();
   if (!socket) return std::move(socket).error();
-  if (auto opened = open(std::move(*socket)); !opened) return opened.error();
-  return impl_->run();
+  std::shared_ptr<worker_link> parent;
+  if (auto opened = impl_->open(std::move(*socket), &parent); !opened) return opened.error();
+  return impl_->run(parent);
 }
 
 int worker::main() noexcept {

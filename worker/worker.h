@@ -9,10 +9,10 @@
 //   w.raw("echo", [](ferry::context& call, ferry::body b) { call.reply(b.bytes()); });
 //   return w.main();
 //
-// Threads   plain functions and coroutines run on the thread that serves; functions with a
-//           concurrency of their own on threads of their own, several at once. Registering: any
-//           thread, at any time; a name that is taken gets the new function, calls that run keep
-//           theirs.
+// Threads   plain functions and coroutines run on the thread that serves; plain functions that
+//           stream or have a concurrency of their own on threads of their own, several at once.
+//           Registering: any thread, at any time; a name that is taken gets the new function, calls
+//           that run keep theirs. Functions are copied, so what they capture must be.
 // Lifetime  the worker outlives run(); responders may outlive it. The destructor tells functions
 //           that still run to stop, and waits for those on threads.
 // Errors    an exception in a function is answered with 2003 and its text; the worker goes on. A
@@ -68,7 +68,7 @@ class worker {
   worker& function(std::string name, F function, function_options options = {}) {
     return add(detail::make_handler(std::move(name), std::move(function), options));
   }
-  // The same, checked against a descriptor.
+  // The same, checked against a descriptor: kind, arguments, items, result and error.
   template <class S, class E, class F>
   worker& function(const method<S, E>& as, F function, function_options options = {}) {
     using shape = detail::callable<F>;
@@ -77,6 +77,14 @@ class worker {
     static_assert(std::is_same_v<typename shape::values,
                                  typename codec::decoded_args<typename M::args>::type>,
                   "the function takes other values than the method says");
+    static_assert(detail::answers_as<typename shape::answer, typename M::result_type>,
+                  "the function answers with another type than the method says");
+    static_assert(detail::answers_as<typename shape::sent_item, typename M::item>,
+                  "the function sends items of another type than the method says");
+    static_assert(detail::answers_as<typename shape::taken_item, typename M::request_item>,
+                  "the function takes items of another type than the method says");
+    static_assert(detail::fails_as<typename shape::failure, E>,
+                  "the function fails with another type than the method says");
     return add(detail::make_handler(std::string(as.name()), std::move(function), options));
   }
 
@@ -90,7 +98,7 @@ class worker {
   // worker may serve several hosts: open one socket after another. run_once ends with the last.
   result<void, call_error> open(unique_fd socket);
   result<std::size_t, call_error> run_once(std::chrono::nanoseconds timeout = {});
-  int fd();
+  int fd();  // once a session is open (CHECK)
   const char* reactor_name() const noexcept;
   // Of each host: the calls that have begun or wait, but not one that ends on the spot, and the
   // bodies that were not given back. Any thread, once a session is open; waits for a plain function

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cstring>
+
 #include "engine/stream/failure.h"
 #include "shm/coarse_clock.h"
 
@@ -43,8 +45,8 @@ std::size_t worker_link::turn() {
     serve_room();
   if (any_buried_.load(std::memory_order_relaxed)) [[unlikely]]
     clear_buried();
-  if (functions_.waiting_inside == 0) functions_.forget_replaced();
-  std::size_t done = functions_.waiting_inside == 0 && !deferred_.empty() ? run_deferred() : 0;
+  if (functions_.listening == 0) functions_.forget_replaced();
+  std::size_t done = functions_.listening == 0 && !deferred_.empty() ? run_deferred() : 0;
   stuck_ = room_.owed() >= max_owed;
   if (finished_) {
     // What lies there still is of a caller that is gone.
@@ -66,7 +68,7 @@ bool worker_link::has_input() noexcept {
   if (finished_) return false;
   if (core_->over() || session_->peer_gone()) return true;
   if (stuck_) return session_->room_came();
-  return session_->has_input() || (functions_.waiting_inside == 0 && !deferred_.empty());
+  return session_->has_input() || (functions_.listening == 0 && !deferred_.empty());
 }
 
 void worker_link::finish() {
@@ -87,12 +89,7 @@ void worker_link::take(const record_fields& fields, body&& content) {
   if (finished_) [[unlikely]]
     return;  // inside the function of the record before
   switch (fields.kind) {
-    [[likely]] case record_kind::call
-        : if (functions_.waiting_inside == 0) return invoke(fields, std::move(content));
-    if (deferred_.size() >= max_owed) {
-      return refuse(fields.call, errc::overloaded, "the worker waits inside a function");
-    }
-    return deferred_.push_back({fields, std::move(content), coarse_now()});
+    [[likely]] case record_kind::call : return invoke(fields, std::move(content));
     case record_kind::resolve: return resolve(fields, content.text());
     case record_kind::bind: return bind(fields, content.text());
     case record_kind::cancel: {
@@ -120,7 +117,7 @@ void worker_link::take(const record_fields& fields, body&& content) {
 
 std::size_t worker_link::run_deferred() {
   std::size_t count = 0;
-  for (; !deferred_.empty() && functions_.waiting_inside == 0; ++count) {
+  for (; !deferred_.empty() && functions_.listening == 0; ++count) {
     deferred_call next = std::move(deferred_.front());
     deferred_.pop_front();
     // Its caller has been waiting since then. Nothing left: it may still be on time, by a tick.
@@ -133,25 +130,13 @@ std::size_t worker_link::run_deferred() {
   return count;
 }
 
-bool worker_link::pump(follower* me, std::chrono::steady_clock::time_point deadline) {
-  const auto there = [me] { return me != nullptr && me->arrived(); };
-  functions_.waiting_inside++;
-  while (!there() && !finished_) {
-    if (loop_->turn() != 0 && there()) break;
-    if (me == nullptr) break;
-    if (loop_->wanted()) {
-      loop_->give_way();
-      continue;
-    }
-    if (loop_->wait(deadline) == woke::timeout) {
-      const auto now = clock::now();
-      loop_->serve_due(now);
-      if (now >= deadline) break;
-    }
-  }
-  // Calls of other hosts were put off, and their links may sleep.
-  if (--functions_.waiting_inside == 0) loop_->activate_all();
-  return there();
+void worker_link::listen() {
+  if (finished_) return;
+  functions_.listening++;
+  loop_->turn();
+  if (loop_->wanted()) loop_->give_way();
+  // Calls of other hosts were put off too, and their links may sleep.
+  if (--functions_.listening == 0) loop_->activate_all();
 }
 
 // --- functions ----------------------------------------------------------------------------------
@@ -207,10 +192,20 @@ void worker_link::invoke_known(const record_fields& fields,
     return refuse(fields.call, errc::invalid_request,
                   fmt::format("the function '{}' {}", called->name, kinds[kind]));
   }
+  const std::uint64_t left = fields.deadline_ns == 0 ? 0 : time_left(fields);
+  if (left == 0 && fields.deadline_ns != 0) [[unlikely]] {
+    return refuse(fields.call, errc::timeout, "its time was over before it began");
+  }
   if (called->plain()) [[likely]] {
+    if (functions_.listening != 0) [[unlikely]] {
+      if (deferred_.size() >= max_owed) {
+        return refuse(fields.call, errc::overloaded, "the worker is busy inside a function");
+      }
+      return deferred_.push_back({fields, std::move(content), coarse_now()});
+    }
     // Kept alive, for it may be replaced while it waits inside. A copy costs two atomic operations,
     // so only the state takes one, when it is made.
-    context call(self_, fields.call, called->name, fields.deadline_ns);
+    context call(self_, fields.call, called->name, left);
     call.handler_ = called.get();
     call.raw_argument_ = (fields.flags & raw_argument) != 0;
     return run(*called, call, std::move(content));
@@ -226,7 +221,7 @@ void worker_link::invoke_known(const record_fields& fields,
     }
   }
   auto call = std::make_shared<call_state>(shared_from_this(), fields.call, called);
-  call->view = std::make_unique<context>(call->link(), 0, called->name, fields.deadline_ns);
+  call->view = std::make_unique<context>(call->link(), 0, called->name, left);
   call->view->state_ = call.get();
   call->view->raw_argument_ = (fields.flags & raw_argument) != 0;
   if ((fields.flags & streams) != 0) {
@@ -254,7 +249,8 @@ void worker_link::invoke_known(const record_fields& fields,
     }
     (void)call->fail(errc::overloaded,
                      fmt::format("'{}' runs {} calls and {} wait, as many as it may", called->name,
-                                 called->options.concurrency, called->options.queue_limit));
+                                 called->options.concurrency, called->options.queue_limit),
+                     {}, false);
     return;
   }
   if (called->coroutine && called->options.concurrency != 0) {
@@ -262,7 +258,8 @@ void worker_link::invoke_known(const record_fields& fields,
       if (called->waiting.size() >= called->options.queue_limit) {
         (void)call->fail(errc::overloaded,
                          fmt::format("'{}' runs {} calls and {} wait, as many as it may",
-                                     called->name, called->active, called->waiting.size()));
+                                     called->name, called->active, called->waiting.size()),
+                         {}, false);
         return;
       }
       called->waiting.push_back({std::move(call), std::move(content)});
@@ -278,9 +275,9 @@ void worker_link::begin_on_lane(const std::shared_ptr<call_state>& call, body&& 
   call->view.reset();
 }
 
+// A coroutine, whose view goes when it has ended.
 void worker_link::begin(const std::shared_ptr<call_state>& call, body&& content) {
   run(call->function(), *call->view, std::move(content));
-  if (!call->function().coroutine) call->view.reset();
 }
 
 void worker_link::run_coroutine(const std::shared_ptr<call_state>& call, task<> work) {
@@ -329,6 +326,18 @@ void worker_link::run(const handler& function, context& call, body&& content) {
   } catch (...) {
     (void)call.fail(errc::panic, "an exception that is no std::exception");
   }
+}
+
+// What is left of a call's time, from its own stamp where that means something; 0: nothing. The
+// clock is coarse, so a tick of what it has waited may be its error.
+std::uint64_t worker_link::time_left(const record_fields& call) const {
+  if (call.spare == 0 || !core_->same_clock()) return call.deadline_ns;
+  constexpr auto tick_ms =
+      static_cast<std::int32_t>(coarse_tick / std::chrono::milliseconds(1)) + 1;
+  const auto waited_ms = static_cast<std::int32_t>(coarse_ms() - call.spare) - tick_ms;
+  if (waited_ms <= 0) return call.deadline_ns;
+  const std::uint64_t waited_ns = static_cast<std::uint64_t>(waited_ms) * 1'000'000;
+  return call.deadline_ns > waited_ns ? call.deadline_ns - waited_ns : 0;
 }
 
 // --- calls that live on -------------------------------------------------------------------------
@@ -411,25 +420,29 @@ void worker_link::land_in_stream(const record_fields& fields, body&& content) {
 // --- answers ------------------------------------------------------------------------------------
 
 void worker_link::refuse(std::uint64_t call, errc code, std::string_view text) {
-  (void)fail(call, code, text, {});
+  (void)fail(call, code, text, {}, false);
 }
 
 result<void> worker_link::fail(std::uint64_t call, errc code, std::string_view text,
-                               std::span<const std::byte> detail) {
+                               std::span<const std::byte> detail, bool begun) {
   record_fields fields;
   fields.kind = record_kind::failure;
   fields.call = call;
   fields.code = static_cast<std::uint16_t>(code);
-  // An error travels inline. A detail that does not fit is left out: the text says more.
+  if (!begun) fields.flags |= not_begun;
   const std::size_t room = core_->options().inline_limit;
-  constexpr std::size_t overhead = 16;
-  if (!detail.empty() && detail.size() + overhead < room) {
-    fields.flags = has_detail;
+  if (!detail.empty()) {
     std::byte small[512];
     value_writer writer(small);
-    const std::size_t left = room - overhead - detail.size();
-    encode_failure(writer, text.substr(0, std::min(left, max_sent_text)), detail);
-    return answer(fields, writer.bytes());
+    encode_failure(writer, text.substr(0, max_sent_text), detail);
+    auto with_detail = fields;
+    with_detail.flags |= has_detail;
+    if (writer.bytes().size() <= room) return answer(with_detail, writer.bytes());
+    if (auto lent = core_->borrow(writer.bytes().size())) {
+      std::memcpy(lent->data(), writer.bytes().data(), writer.bytes().size());
+      return answer(with_detail, *lent);
+    }
+    // No memory for it: the text says more than nothing.
   }
   return answer(fields, std::as_bytes(std::span(text.substr(0, std::min(room, max_sent_text)))));
 }

@@ -25,7 +25,6 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   static constexpr std::size_t poll_batch = 64;       // calls between two looks at anything else
   static constexpr std::size_t max_sent_text = 1024;  // of an error: a longer one says no more
   static constexpr std::uint32_t host_number = 1u << 31;  // bit of a number that the host gave
-  static constexpr auto no_room_pause = std::chrono::microseconds(50);
 
   static std::shared_ptr<worker_link> make(std::shared_ptr<loop_core> loop,
                                            std::unique_ptr<session> opened, registry& functions);
@@ -50,8 +49,9 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
     if (sent || sent.error().code != errc::full) return sent;
     return owe(fields, argument);
   }
+  // `begun`: the function has run, or may have.
   result<void> fail(std::uint64_t call, errc code, std::string_view text,
-                    std::span<const std::byte> detail);
+                    std::span<const std::byte> detail, bool begun = true);
   void send_small(const record_fields& fields);
   void when_room(stream_waiter who);
   void forget_room(void* context);
@@ -59,9 +59,9 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   void forget(call_state& call);
   // A timer that another thread has no more use for; it goes when this one is awake again.
   void bury(std::unique_ptr<call_watch> watch);
-  // Runs the loop from inside a function on the thread that serves, until `me` has arrived or the
-  // deadline has passed. Calls that come meanwhile wait.
-  bool pump(follower* me, std::chrono::steady_clock::time_point deadline);
+  // One turn of the loop from inside a function on the thread that serves. Calls of functions of
+  // that thread that come meanwhile wait.
+  void listen();
   session_holdings holdings();
   void run_coroutine(const std::shared_ptr<call_state>& call, task<> work);
 
@@ -100,6 +100,7 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   void resolve(const record_fields& fields, std::string_view name);
   void bind(const record_fields& fields, std::string_view name);
   void invoke(const record_fields& fields, body&& content);
+  std::uint64_t time_left(const record_fields& call) const;
   void invoke_known(const record_fields& fields, const std::shared_ptr<const handler>& called,
                     body&& content);
   static void begin(const std::shared_ptr<call_state>& call, body&& content);
@@ -128,7 +129,7 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
     body content;
     clock::time_point came;
   };
-  std::deque<deferred_call> deferred_;  // came while a function waited on the serving thread
+  std::deque<deferred_call> deferred_;  // came while a function listened on the serving thread
 
   room_desk room_;
   std::mutex states_mutex_;

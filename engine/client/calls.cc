@@ -60,8 +60,10 @@ void client::impl::land_other(const record_fields& fields, body&& content) {
       if (!known) stale_.fetch_add(1, std::memory_order_relaxed);
       return;
     }
-    case record_kind::pong:
-    case record_kind::end: {
+    case record_kind::end:
+      if ((fields.flags & call_goes_on) != 0) return land_in_stream(fields, std::move(content));
+      [[fallthrough]];
+    case record_kind::pong: {
       const bool known = calls_.end_driving(fields.call, [&](completion& done) {
         count_ended();
         done(&fields, body(), nullptr);

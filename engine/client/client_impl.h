@@ -38,6 +38,7 @@ class client::impl final : public loop_source,
   // Reading the precise clock costs more than sending a record. A deadline of a second or more may
   // be a tick late, never early.
   static constexpr auto coarse_is_enough = std::chrono::seconds(1);
+  static constexpr auto stamped_below = std::chrono::seconds(10);
 
   static clock::time_point after(std::chrono::nanoseconds timeout) {
     if (timeout == std::chrono::nanoseconds::max()) return clock::time_point::max();
@@ -52,10 +53,12 @@ class client::impl final : public loop_source,
     return std::max<std::chrono::nanoseconds>(deadline - clock::now(),
                                               std::chrono::nanoseconds::zero());
   }
-  // As records carry it: 0 is none, what has run out is the least there is.
-  static std::uint64_t on_the_wire(std::chrono::nanoseconds timeout) {
-    if (timeout == std::chrono::nanoseconds::max()) return 0;
-    return static_cast<std::uint64_t>(std::max<std::int64_t>(timeout.count(), 1));
+  // As records carry it: 0 is none, what has run out is the least there is. What is soon over is
+  // stamped too: the time in the ring counts.
+  static void set_time_left(record_fields& call, std::chrono::nanoseconds timeout) {
+    if (timeout == std::chrono::nanoseconds::max()) return;
+    call.deadline_ns = static_cast<std::uint64_t>(std::max<std::int64_t>(timeout.count(), 1));
+    if (timeout < stamped_below) call.spare = coarse_ms();
   }
 
   impl(std::shared_ptr<loop_core> loop, std::unique_ptr<session> session, client_options options);
@@ -123,7 +126,8 @@ class client::impl final : public loop_source,
     }
     if (!id) return too_many_calls();
     fields.call = *id;
-    fields.deadline_ns = on_the_wire(timeout);
+    if (timeout <= std::chrono::nanoseconds::zero()) return *id;  // its deadline ends it, unsent
+    set_time_left(fields, timeout);
     auto sent = core_.send(fields, argument, when);
     if (!sent && sent.error().code == errc::full && options.wait_for_room) {
       // The ring is full: reading answers is what makes room.
@@ -131,7 +135,7 @@ class client::impl final : public loop_source,
       auto room = drive_until(deadline, options.stop, [&] {
         if (!calls_.holds(*id)) return true;  // cancelled meanwhile: `sent` is still `full`
         timeout = left_until(deadline);
-        fields.deadline_ns = on_the_wire(timeout);
+        set_time_left(fields, timeout);
         sent = core_.send(fields, argument);
         return sent || sent.error().code != errc::full;
       });

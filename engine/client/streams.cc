@@ -17,6 +17,12 @@ std::shared_ptr<stream_core> client::impl::open_stream(function_id function,
     return stream;
   };
   if (options.stop.stop_requested()) return refuse(cancelled(false));
+  if (options.idle_timeout.value_or(options_.idle_timeout) <= std::chrono::nanoseconds::zero()) {
+    return refuse(no_idle_limit());
+  }
+  if (options.window.items == 0 || options.window.bytes == 0) {
+    return refuse({errc::invalid_request, "a window lets at least 1 item and 1 byte come", false});
+  }
 
   record_fields fields;
   fields.kind = record_kind::call;
@@ -78,7 +84,10 @@ void client::impl::land_in_stream(const record_fields& fields, body&& content) {
         core_.fail(errc::corrupt, "a credit beyond all measure");
       }
       return;
-    default: return stream.in.progress(clock::now());
+    case record_kind::end:
+      if ((fields.flags & reads_no_more) == 0) return stream.in.finish(std::nullopt);
+      return stream.out.close({errc::closed, "the function reads no more", true, {}});
+    default: stream.out.progress(clock::now()); return stream.in.progress(clock::now());
   }
 }
 

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "engine/futex.h"
+#include "shm/coarse_clock.h"
 #include "shm/socket.h"
 
 namespace ferry {
@@ -13,6 +14,12 @@ namespace {
 
 constexpr packet_header wakeup_packet{packet_kind::wakeup, sizeof(packet_header)};
 constexpr packet_header bye_packet{packet_kind::bye, sizeof(packet_header)};
+
+// As they are but for the time that a handshake may take.
+bool nearly_same(std::uint32_t theirs_ms, std::uint32_t ours_ms) {
+  const auto apart = static_cast<std::int32_t>(ours_ms - theirs_ms);
+  return apart > -60'000 && apart < 60'000;
+}
 
 std::span<std::byte> ring_of(const own_segment& control, const hello_packet& hello) {
   const auto layout = lay_out_control(hello.ring_bytes, hello.returns_cells);
@@ -64,6 +71,7 @@ session_core::session_core(unique_fd socket, session_options options, establishe
       peer_ring_(ring_of(peer_control_, peers.their_hello)),
       peer_key_(peers.their_hello.epoch),
       peer_pid_(peers.their_hello.pid),
+      same_clock_(nearly_same(peers.their_hello.clock_ms, coarse_ms())),
       records_(ring_of(control_, peers.my_hello), theirs_->records_read, peers.my_hello.epoch),
       returns_(cells_of(control_, peers.my_hello), theirs_->returns_taken),
       ringer_(mine_->sleep, theirs_->sleep),

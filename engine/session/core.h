@@ -87,6 +87,8 @@ class session_core final : public body_owner, public std::enable_shared_from_thi
   std::span<const std::byte> peer_ring() const noexcept { return peer_ring_; }
   std::uint64_t peer_key() const noexcept { return peer_key_; }
   std::uint32_t peer_pid() const noexcept { return peer_pid_; }
+  // Both sides read the same clock: when the peer says that it sent a record means something.
+  bool same_clock() const noexcept { return same_clock_; }
   body_arena& arena() noexcept { return arena_; }
   const loan_book& lent() const noexcept { return book_; }
 
@@ -113,6 +115,7 @@ class session_core final : public body_owner, public std::enable_shared_from_thi
   std::span<const std::byte> peer_ring_;
   std::uint64_t peer_key_;
   std::uint32_t peer_pid_;
+  bool same_clock_;
 
   record_producer<> records_;
   returns_producer<> returns_;

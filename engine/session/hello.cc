@@ -9,6 +9,7 @@
 #include <bit>
 #include <cstring>
 
+#include "shm/coarse_clock.h"
 #include "shm/socket.h"
 
 namespace ferry {
@@ -239,6 +240,7 @@ result<offered_hello, call_error> offer_hello(const unique_fd& socket, session_r
   mine.ring_bytes = options.ring_bytes;
   mine.returns_cells = options.returns_cells;
   mine.pid = static_cast<std::uint32_t>(::getpid());
+  mine.clock_ms = coarse_ms();
   const int fd = control->fd();
   if (auto sent = send_packet(socket.get(), std::as_bytes(std::span(&mine, 1)), {&fd, 1}); !sent) {
     // The peer may have refused and gone before we spoke: its reason is worth more than our EPIPE.

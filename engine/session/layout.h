@@ -94,7 +94,7 @@ struct hello_packet {
   std::uint64_t returns_cells;
   std::uint64_t epoch;  // random: key of the ready words of the sender's ring
   std::uint32_t pid;
-  std::uint32_t zero;
+  std::uint32_t clock_ms;  // coarse_ms() of the sender: tells whether both read the same clock
 };
 static_assert(sizeof(hello_packet) == 72);
 

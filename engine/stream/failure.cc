@@ -3,7 +3,8 @@
 namespace ferry {
 
 call_error failure_in(std::uint16_t code, std::uint8_t flags, std::span<const std::byte> body) {
-  call_error why{code == 0 ? errc::internal : static_cast<errc>(code), {}, true, {}};
+  const bool begun = (flags & not_begun) == 0;
+  call_error why{code == 0 ? errc::internal : static_cast<errc>(code), {}, begun, {}};
   std::string_view text(reinterpret_cast<const char*>(body.data()), body.size());
   if ((flags & has_detail) != 0) {
     value_reader reader(body);

@@ -2,14 +2,24 @@
 
 #include <algorithm>
 
+#include "shm/coarse_clock.h"
+
 namespace ferry {
+namespace {
+
+constexpr stream_window largest{1u << 31, std::uint64_t{1} << 47};
+// A sender that waits for credit takes it for a sign of life.
+constexpr auto sign_of_life = std::chrono::milliseconds(10);
+
+}  // namespace
 
 stream_inbox::stream_inbox(stream_window window, stream_credit allowed) noexcept
     : items_allowed_(allowed.items),
       bytes_allowed_(static_cast<std::int64_t>(allowed.bytes)),
-      window_(window),
-      items_owed_(window.items > allowed.items ? window.items - allowed.items : 0),
-      bytes_owed_(window.bytes > allowed.bytes ? window.bytes - allowed.bytes : 0) {}
+      window_{std::clamp(window.items, 1u, largest.items),
+              std::clamp(window.bytes, std::uint64_t{1}, largest.bytes)},
+      items_owed_(window_.items > allowed.items ? window_.items - allowed.items : 0),
+      bytes_owed_(window_.bytes > allowed.bytes ? window_.bytes - allowed.bytes : 0) {}
 
 bool stream_inbox::push(stream_entry&& entry) {
   stream_waiter woken;
@@ -18,6 +28,7 @@ bool stream_inbox::push(stream_entry&& entry) {
     if (items_allowed_ <= 0 || bytes_allowed_ <= 0) return false;
     --items_allowed_;
     bytes_allowed_ -= static_cast<std::int64_t>(entry.content.size());
+    if (items_allowed_ <= 0 || bytes_allowed_ <= 0) spent_.store(true, std::memory_order_relaxed);
     if (discarding_ || finished_) return true;
     came_.push_back(std::move(entry));
     if (waiter_) woken = waiter_.wake();
@@ -68,11 +79,17 @@ std::optional<call_error> stream_inbox::failure() {
 }
 
 std::optional<stream_credit> stream_inbox::owed() noexcept {
-  if (items_owed_ * 2 < window_.items && bytes_owed_ * 2 < window_.bytes) return std::nullopt;
+  if (items_owed_ * 2 < window_.items && bytes_owed_ * 2 < window_.bytes) {
+    if (!spent_.load(std::memory_order_relaxed)) return std::nullopt;
+    const auto now = coarse_now();
+    if (now - told_ < sign_of_life) return std::nullopt;
+    told_ = now;
+  }
   const std::lock_guard guard(lock_);
   if (finished_) return std::nullopt;
   const stream_credit more{static_cast<std::uint32_t>(items_owed_), bytes_owed_};
   if (more.items == 0 && more.bytes == 0) return std::nullopt;
+  spent_.store(false, std::memory_order_relaxed);
   items_allowed_ += more.items;
   bytes_allowed_ += static_cast<std::int64_t>(more.bytes);
   items_owed_ = 0;
@@ -97,14 +114,16 @@ stream_inbox::clock::time_point stream_inbox::last_progress() const noexcept {
   return progress_;
 }
 
-void stream_inbox::discard() {
+void stream_inbox::discard(std::optional<call_error> why) {
   std::vector<stream_entry> dropped;
   stream_waiter woken;
   {
     const std::lock_guard guard(lock_);
+    const bool all_read = finished_ && !failure_ && came_.empty() && taken_ == taking_.size();
     discarding_ = true;
     finished_ = true;
     failure_.reset();
+    if (!all_read) failure_ = std::move(why);
     dropped.swap(came_);
     if (waiter_) woken = waiter_.wake();
   }

@@ -7,6 +7,7 @@
 //           noted.
 // Source    engine/stream/README.md.
 #pragma once
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <mutex>
@@ -21,6 +22,7 @@
 
 namespace ferry {
 
+// At least 1 of each; beyond 2^31 items and 2^47 bytes more makes no difference.
 struct stream_window {
   std::uint32_t items = 1024;
   std::uint64_t bytes = 4 << 20;
@@ -57,7 +59,8 @@ class stream_inbox {
   seen take(stream_entry& out);
   // After `end`: why; empty for a regular one. Told once, then it is a regular end.
   std::optional<call_error> failure();
-  // What the sender may send more, if it is worth telling: half a window or more was taken.
+  // What the sender may send more, if it is worth telling: half a window or more was taken; or
+  // something was, the sender stands still for want of credit, and it has not heard for a while.
   std::optional<stream_credit> owed() noexcept;
   // Waits for take() to have something. False: it has, and `who` is not kept.
   bool wait(stream_waiter who);
@@ -67,10 +70,15 @@ class stream_inbox {
     const std::lock_guard guard(lock_);
     return static_cast<std::uint32_t>(came_.size());
   }
+  bool finished() const noexcept {  // nothing follows what is here; any thread
+    const std::lock_guard guard(lock_);
+    return finished_;
+  }
   // When the sender last told of progress; min(): never.
   clock::time_point last_progress() const noexcept;
-  // Drops what waits here and all that is still to come; ends.
-  void discard();
+  // Drops what waits here and all that is still to come; ends. `why` is told once, unless all had
+  // been read and the regular end had come.
+  void discard(std::optional<call_error> why = {});
 
  private:
   bool ready() const noexcept { return !came_.empty() || finished_; }
@@ -91,6 +99,9 @@ class stream_inbox {
   stream_window window_;
   std::uint64_t items_owed_;  // taken, or never allowed yet, and not told
   std::uint64_t bytes_owed_;
+  clock::time_point told_{};  // when the sender heard of credit last, to within a tick
+
+  std::atomic<bool> spent_{false};  // the sender has no credit left; a hint for the consumer
 };
 
 }  // namespace ferry

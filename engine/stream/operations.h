@@ -16,7 +16,7 @@ class next_operation : private timer_entry {
   virtual ~next_operation();
 
   bool await_ready() {
-    outcome_ = stream_->try_next();
+    outcome_ = stream_ ? stream_->try_next() : stream_core::next_result(std::nullopt);
     return outcome_.has_value();
   }
   bool await_suspend(std::coroutine_handle<> waiting);
@@ -35,14 +35,15 @@ class next_operation : private timer_entry {
   stream_inbox::clock::time_point began_{};
   std::optional<stream_core::next_result> outcome_;
   std::coroutine_handle<> waiting_;  // null: not suspended
+  bool* gone_ = nullptr;             // to be told when this is destroyed
 };
 
 class send_operation final : private timer_entry {
  public:
-  // Sends `filled` if that is set, else a copy of `bytes`; both outlive the operation.
-  send_operation(std::shared_ptr<stream_core> stream, std::span<const std::byte> bytes,
-                 loan* filled, std::chrono::nanoseconds idle) noexcept
-      : stream_(std::move(stream)), bytes_(bytes), filled_(filled), idle_(idle) {}
+  // What `what` refers to outlives the operation.
+  send_operation(std::shared_ptr<stream_core> stream, stream_core::outgoing what,
+                 std::chrono::nanoseconds idle) noexcept
+      : stream_(std::move(stream)), what_(what), idle_(idle) {}
   ~send_operation();
 
   bool await_ready() { return attempt(); }
@@ -52,15 +53,17 @@ class send_operation final : private timer_entry {
  private:
   bool attempt();  // true: sent, or never will be
   bool wait();     // false: no need to
+  void stop_waiting();
   void on_due(stream_inbox::clock::time_point now) override;
   void resume();
 
   std::shared_ptr<stream_core> stream_;
-  std::span<const std::byte> bytes_;
-  loan* filled_;
+  stream_core::outgoing what_;
   std::chrono::nanoseconds idle_;
+  stream_inbox::clock::time_point began_{};
   std::optional<result<void, call_error>> outcome_;
   std::coroutine_handle<> waiting_;
+  bool* gone_ = nullptr;  // to be told when this is destroyed
 };
 
 }  // namespace ferry

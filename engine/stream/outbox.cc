@@ -1,5 +1,7 @@
 #include "engine/stream/outbox.h"
 
+#include "shm/coarse_clock.h"
+
 namespace ferry {
 
 bool stream_outbox::grant(stream_credit more) {
@@ -12,7 +14,7 @@ bool stream_outbox::grant(stream_credit more) {
         bytes_.fetch_add(bytes, std::memory_order_relaxed) + bytes > most_bytes) {
       return false;
     }
-    grants_.fetch_add(1, std::memory_order_relaxed);
+    progress(coarse_now());
     if (waiter_ && may_send()) woken = waiter_.wake();
   }
   woken.run();
@@ -40,6 +42,13 @@ call_error stream_outbox::why() const {
 bool stream_outbox::wait(stream_waiter who) {
   const std::lock_guard guard(lock_);
   if (may_send() || closed_.load(std::memory_order_relaxed)) return false;
+  waiter_ = who;
+  return true;
+}
+
+bool stream_outbox::watch_end(stream_waiter who) {
+  const std::lock_guard guard(lock_);
+  if (closed_.load(std::memory_order_relaxed)) return false;
   waiter_ = who;
   return true;
 }

@@ -3,6 +3,7 @@
 // Source    engine/stream/README.md.
 #pragma once
 #include <atomic>
+#include <chrono>
 #include <mutex>
 #include <optional>
 
@@ -15,12 +16,15 @@ namespace ferry {
 
 class stream_outbox {
  public:
+  using clock = std::chrono::steady_clock;
+
   explicit stream_outbox(stream_credit allowed) noexcept
       : items_(allowed.items), bytes_(static_cast<std::int64_t>(allowed.bytes)) {}
 
   // --- reader -----------------------------------------------------------------------------------
   // False: more than any honest reader allows. The other side broke the protocol.
   bool grant(stream_credit more);
+  void progress(clock::time_point now) noexcept { progress_.store(now, std::memory_order_relaxed); }
   // No more items are wanted or possible. The first one counts.
   void close(call_error why);
 
@@ -38,8 +42,13 @@ class stream_outbox {
   // Waits for open() to change or may_send() to hold. False: there is no need to.
   bool wait(stream_waiter who);
   void stop_waiting();
-  // How often credit came: what an idle clock of the sender watches.
-  std::uint64_t grants() const noexcept { return grants_.load(std::memory_order_relaxed); }
+  // Waits for the end of open() alone, or for more credit. False: it is closed.
+  bool watch_end(stream_waiter who);
+  // When the other side last gave credit or told of progress; min(): never. What an idle clock of
+  // the sender goes by.
+  clock::time_point last_progress() const noexcept {
+    return progress_.load(std::memory_order_relaxed);
+  }
 
  private:
   static constexpr std::int64_t most_items = std::int64_t{1} << 32;
@@ -47,7 +56,7 @@ class stream_outbox {
 
   std::atomic<std::int64_t> items_;
   std::atomic<std::int64_t> bytes_;
-  std::atomic<std::uint64_t> grants_{0};
+  std::atomic<clock::time_point> progress_{clock::time_point::min()};
   std::atomic<bool> closed_{false};
   mutable spin_lock lock_;  // guards the two below
   stream_waiter waiter_;

@@ -27,7 +27,7 @@ class room_desk {
   void owe(const record_fields& fields, loan content = {}) {
     owed_.add(fields, std::move(content));
   }
-  // Runs `who` once, when there is room again.
+  // Wakes `who` once, when there is room again. A thread's context is its own, for forget().
   void wait(stream_waiter who) {
     const std::lock_guard guard(mutex_);
     waiting_.push_back(who);
@@ -62,9 +62,10 @@ class room_desk {
   stream_waiter take_due() {
     const std::lock_guard guard(mutex_);
     if (due_.empty()) return {};
-    const stream_waiter first = due_.front();
+    stream_waiter first = due_.front();
     due_.pop_front();
-    return first;
+    // A thread under the lock: once it has asked to be forgotten, it is gone.
+    return first.wake();
   }
 
   owed_records owed_;

@@ -26,6 +26,10 @@
 
 namespace ferry {
 
+inline call_error no_idle_limit() {
+  return {errc::invalid_request, "an idle time-out is more than 0; max() is none", false, {}};
+}
+
 template <class T>
 class stream {
  public:
@@ -56,21 +60,29 @@ class stream {
     if (!next) return std::nullopt;
     return decoded(std::move(*next));
   }
-  auto next() {
-    FERRY_CHECK(core_ != nullptr);
-    struct operation : next_operation {
-      operation(stream& of) : next_operation(of.core_, of.idle_), self(&of) {}
-      next_result await_resume() { return self->decoded(next_operation::await_resume()); }
-      stream* self;
-    };
-    return operation(*this);
-  }
+  // Awaited: next_result.
+  class next_item : public next_operation {
+   public:
+    explicit next_item(stream& of) : next_operation(of.core_, of.idle_), of_(&of) {}
+    next_result await_resume() { return of_->decoded(next_operation::await_resume()); }
+
+   private:
+    stream* of_;
+  };
+  next_item next() { return next_item(*this); }
   // Set once an item did not decode; the stream has ended then.
   const std::optional<call_error>& bad_item() const noexcept { return bad_; }
-  void set_idle_timeout(std::chrono::nanoseconds limit) noexcept { idle_ = limit; }
-  // Ends the call; what still comes is dropped. Idempotent.
+  // Of the waits that begin from now on; max(): none.
+  result<void, call_error> set_idle_timeout(std::chrono::nanoseconds limit) {
+    if (limit <= std::chrono::nanoseconds::zero()) return no_idle_limit();
+    idle_ = limit;
+    return {};
+  }
+  // Ends the call, or of a function's input only the reading: the host's writer is told that nobody
+  // reads. What still comes is dropped; whoever reads on hears `cancelled` once, then the end.
+  // Idempotent.
   void cancel() noexcept {
-    if (core_) std::exchange(core_, nullptr)->abandon(errc::cancelled);
+    if (const auto core = core_) core->abandon(errc::cancelled, true);  // it may destroy us
   }
 
  private:
@@ -80,8 +92,9 @@ class stream {
     auto value = value_in<T>(std::move(**next));
     if (value) return std::optional<T>(std::move(*value));
     call_error why{bad_item_, "an item does not decode: " + value.error().message(), true, {}};
-    core_->abandon(errc::cancelled);
     bad_ = why;
+    const auto core = core_;
+    core->abandon(errc::cancelled);
     return why;
   }
 
@@ -112,23 +125,46 @@ class sink {
   requires(sends_as<T, U>) result<void, call_error> write(U&& item) {
     sent_as<T, U> sent(std::forward<U>(item));
     return with_bytes(sent, [&](std::span<const std::byte> bytes, loan* filled) {
-      return core_->write(bytes, filled, idle_);
+      return core_->write({bytes, filled}, idle_);
     });
+  }
+  // An error in place of one item; the stream goes on. Blocks as write().
+  result<void, call_error> write_error(errc code, std::string_view text) {
+    return core_->write({std::as_bytes(std::span(text)), nullptr, code}, idle_);
   }
   // False: no room now, and the item is still the caller's. An error: nobody reads any more.
   template <class U>
   requires(sends_as<T, U>) result<bool, call_error> try_send(U& item) {
-    auto sent = with_bytes(item, [&](std::span<const std::byte> bytes, loan* filled) {
-      return core_->try_write(bytes, filled, false);
-    });
-    if (sent) return true;
-    if (sent.error().code == errc::full) return false;
-    return sent.error();
+    const auto attempt = [&](std::span<const std::byte> bytes, loan* filled) {
+      return core_->try_write({bytes, filled}, false);
+    };
+    if constexpr (std::is_same_v<sent_as<T, U>, std::decay_t<U>>) {
+      return with_bytes(item, attempt);
+    } else {
+      sent_as<T, U> sent(item);
+      return with_bytes(sent, attempt);
+    }
   }
   // Awaited: result<void, call_error>.
   template <class U>
   requires(sends_as<T, U>) auto send(U&& item) {
     return operation<sent_as<T, U>>(core_, std::forward<U>(item), idle_);
+  }
+  // The same, of an error in place of one item.
+  auto send_error(errc code, std::string text) {
+    struct error_operation {
+      error_operation(const std::shared_ptr<stream_core>& core, errc why, std::string&& said,
+                      std::chrono::nanoseconds idle)
+          : text(std::move(said)),
+            send(core, {std::as_bytes(std::span(text)), nullptr, why}, idle) {}
+      error_operation(const error_operation&) = delete;
+      bool await_ready() { return send.await_ready(); }
+      bool await_suspend(std::coroutine_handle<> waiting) { return send.await_suspend(waiting); }
+      result<void, call_error> await_resume() { return send.await_resume(); }
+      std::string text;
+      send_operation send;
+    };
+    return error_operation(core_, code, std::move(text), idle_);
   }
   // Memory for a raw item, to be filled in place.
   result<loan> borrow(std::uint64_t size_bytes) { return core_->host->borrow(size_bytes); }
@@ -144,14 +180,14 @@ class sink {
     operation(const std::shared_ptr<stream_core>& core, U&& item, std::chrono::nanoseconds idle)
         : item_(std::forward<U>(item)) {
       if constexpr (std::is_same_v<Sent, loan>) {
-        send_.emplace(core, std::span<const std::byte>(), &item_, idle);
+        send_.emplace(core, stream_core::outgoing{{}, &item_}, idle);
       } else if constexpr (std::is_same_v<Sent, body>) {
-        send_.emplace(core, item_.bytes(), nullptr, idle);
+        send_.emplace(core, stream_core::outgoing{item_.bytes()}, idle);
       } else if constexpr (travels_raw<Sent>) {
-        send_.emplace(core, std::span<const std::byte>(item_), nullptr, idle);
+        send_.emplace(core, stream_core::outgoing{std::span<const std::byte>(item_)}, idle);
       } else {
         encode(writer_, item_);
-        send_.emplace(core, writer_.bytes(), nullptr, idle);
+        send_.emplace(core, stream_core::outgoing{writer_.bytes()}, idle);
       }
     }
     operation(const operation&) = delete;
@@ -166,6 +202,8 @@ class sink {
     std::optional<send_operation> send_;
   };
 
+  template <class Req, class Resp>
+  friend class upload;
   std::shared_ptr<stream_core> core_;
   std::chrono::nanoseconds idle_ = stream_core::no_limit;
 };
@@ -200,20 +238,25 @@ class upload {
   // Awaited: result<Resp, call_error>.
   auto finished() {
     items_.close();
-    using waiting = decltype(answer_.next());
-    struct operation : waiting {
-      operation(upload& of) : waiting(of.answer_.next()) {}
-      result<Resp, call_error> await_resume() { return only(waiting::await_resume()); }
+    struct operation : stream<Resp>::next_item {
+      explicit operation(upload& of) : stream<Resp>::next_item(of.answer_), self(&of) {}
+      result<Resp, call_error> await_resume() {
+        return self->only(stream<Resp>::next_item::await_resume());
+      }
+      upload* self;
     };
     return operation(*this);
   }
   void abort() noexcept { answer_.cancel(); }
 
  private:
-  static result<Resp, call_error> only(typename stream<Resp>::next_result next) {
+  result<Resp, call_error> only(typename stream<Resp>::next_result next) const {
     if (!next) return std::move(next).error();
-    if (!*next) return call_error{errc::internal, "the call ended without an answer", true, {}};
-    return std::move(**next);
+    if (*next) return std::move(**next);
+    if (!items_.core_->out.open()) {  // a write may have told already, and ended it
+      if (auto why = items_.core_->out.why(); why.code != errc::closed) return why;
+    }
+    return call_error{errc::internal, "the call ended without an answer", true, {}};
   }
   sink<Req> items_;
   stream<Resp> answer_;

@@ -52,14 +52,23 @@ stream_core::next_result stream_core::read(std::chrono::nanoseconds idle) {
   }
 }
 
-std::optional<clock::time_point> stream_core::idle_until(std::chrono::nanoseconds idle,
-                                                         clock::time_point began) const {
+std::optional<clock::time_point> stream_core::idle_end(std::chrono::nanoseconds idle,
+                                                       clock::time_point from) {
   if (idle == no_limit) return clock::time_point::max();
-  const auto from = std::max(began, in.last_progress());
   const auto until =
       from > clock::time_point::max() - idle ? clock::time_point::max() : from + idle;
   if (clock::now() >= until) return std::nullopt;
   return until;
+}
+
+std::optional<clock::time_point> stream_core::idle_until(std::chrono::nanoseconds idle,
+                                                         clock::time_point began) const {
+  return idle_end(idle, std::max(began, in.last_progress()));
+}
+
+std::optional<clock::time_point> stream_core::write_until(std::chrono::nanoseconds idle,
+                                                          clock::time_point began) const {
+  return idle_end(idle, std::max(began, out.last_progress()));
 }
 
 call_error stream_core::end_as_idle(std::chrono::nanoseconds idle) {
@@ -70,59 +79,51 @@ call_error stream_core::end_as_idle(std::chrono::nanoseconds idle) {
           true};
 }
 
-result<void, call_error> stream_core::try_write(std::span<const std::byte> bytes, loan* filled,
-                                                bool wait_for_room) {
+result<bool, call_error> stream_core::try_write(const outgoing& what, bool wait_for_room) {
   if (end_sent_) return call_error{errc::invalid_request, "the stream was closed", false};
   if (!out.open()) return out.why();
-  if (!out.may_send()) return call_error{errc::full, "the reader allows no more yet", false};
+  if (!out.may_send()) return false;
   record_fields fields;
   fields.kind = record_kind::item;
   fields.call = call;
-  const std::size_t size = filled != nullptr ? filled->size() : bytes.size();
-  if (auto sent = host->send_item(fields, bytes, filled, wait_for_room); !sent) {
+  auto bytes = what.bytes;
+  if (what.error != errc{}) [[unlikely]] {
+    fields.flags = is_error;
+    fields.code = static_cast<std::uint16_t>(what.error);
+    bytes = bytes.first(std::min(bytes.size(), max_item_error_text));
+  }
+  const std::size_t size = what.filled != nullptr ? what.filled->size() : bytes.size();
+  if (auto sent = host->send_item(fields, bytes, what.filled, wait_for_room); !sent) {
     if (!out.open()) return out.why();
+    if (sent.error().code == errc::full) return false;
+    // The session is over, and its end has not come to this stream yet.
+    if (sent.error().code == errc::closed) {
+      return call_error{errc::unavailable, sent.error().message(), true};
+    }
     return call_error{sent.error().code, sent.error().message(), false};
   }
   out.spent(size);
-  return {};
+  return true;
 }
 
-result<void, call_error> stream_core::write(std::span<const std::byte> bytes, loan* filled,
-                                            std::chrono::nanoseconds idle) {
+result<void, call_error> stream_core::write(const outgoing& what, std::chrono::nanoseconds idle) {
+  const auto began = idle == no_limit ? clock::time_point() : coarse_now();
   for (;;) {
-    if (!out.open() || out.may_send() || end_sent_) {
-      auto sent = try_write(bytes, filled, true);
-      if (sent || sent.error().code != errc::full) return sent;
+    auto sent = try_write(what, true);
+    if (!sent) return std::move(sent).error();
+    if (*sent) return {};
+    follower me;
+    auto left = idle;
+    while (out.wait({&me, nullptr, nullptr})) {
+      const auto arrived = host->block(me, left);
+      out.stop_waiting();
+      if (!arrived) return arrived.error();
+      if (*arrived || out.may_send() || !out.open()) break;
+      const auto until = write_until(idle, began);
+      if (!until) return end_as_idle(idle);
+      if (idle != no_limit) left = *until - clock::now();  // there was progress meanwhile
     }
-    follower me;
-    if (!out.wait({&me, nullptr, nullptr})) continue;
-    const auto arrived = host->block(me, idle);
-    out.stop_waiting();
-    if (!arrived) return arrived.error();
-    if (!*arrived && !out.may_send() && out.open()) return end_as_idle(idle);
   }
-}
-
-result<void, call_error> stream_core::write_error(errc code, std::string_view text) {
-  while (out.open() && !out.may_send()) {
-    follower me;
-    if (!out.wait({&me, nullptr, nullptr})) break;
-    const auto arrived = host->block(me, no_limit);
-    out.stop_waiting();
-    if (!arrived) return arrived.error();
-  }
-  if (end_sent_ || !out.open()) return call_error{errc::closed, "nobody reads", false, {}};
-  record_fields fields;
-  fields.kind = record_kind::item;
-  fields.flags = is_error;
-  fields.code = static_cast<std::uint16_t>(code);
-  fields.call = call;
-  const auto bytes = std::as_bytes(std::span(text.substr(0, max_item_error_text)));
-  if (auto sent = host->send_item(fields, bytes, nullptr, true); !sent) {
-    return call_error{sent.error().code, sent.error().message(), false, {}};
-  }
-  out.spent(bytes.size());
-  return {};
 }
 
 void stream_core::end_writing() {
@@ -130,16 +131,30 @@ void stream_core::end_writing() {
   record_fields fields;
   fields.kind = record_kind::end;
   fields.call = call;
+  if (of_function) fields.flags = call_goes_on;  // its end is the function's
   host->send_small(fields);
 }
 
-void stream_core::abandon(errc code) {
+void stream_core::abandon(errc code, bool told) {
   if (host->loop().forked()) return;  // who waits has gone without a word; see operations.cc
-  if (of_function) return in.discard();
-  if (std::exchange(abandoned_, true)) return;
+  call_error why{code, code == errc::timeout ? "idle for too long" : "given up by this side", true};
+  std::optional<call_error> heard;
+  if (told) heard = why;
+  const bool first = !std::exchange(abandoned_, true);
+  if (of_function) {
+    if (first && !in.finished()) {  // or the host would wait for credit
+      record_fields fields;
+      fields.kind = record_kind::end;
+      fields.flags = call_goes_on | reads_no_more;
+      fields.call = call;
+      host->send_small(fields);
+    }
+    return in.discard(std::move(heard));
+  }
+  if (!first) return;
   host->give_up(call, code);
-  out.close({code, code == errc::timeout ? "idle for too long" : "given up by this side", true});
-  in.discard();
+  out.close(std::move(why));
+  in.discard(std::move(heard));
 }
 
 }  // namespace ferry

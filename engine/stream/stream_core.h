@@ -67,24 +67,33 @@ class stream_core {
   call_error end_as_idle(std::chrono::nanoseconds idle);
 
   // --- the one that writes ----------------------------------------------------------------------
-  // full: no credit or no room; nothing was sent.
-  result<void, call_error> try_write(std::span<const std::byte> bytes, loan* filled,
-                                     bool wait_for_room);
-  // Waits for credit, each time at most `idle`.
-  result<void, call_error> write(std::span<const std::byte> bytes, loan* filled,
-                                 std::chrono::nanoseconds idle);
-  // An error in place of one item. Waits as write().
-  result<void, call_error> write_error(errc code, std::string_view text);
+  // What is written: an item, or with a code an error in place of one, and `bytes` is its text.
+  struct outgoing {
+    std::span<const std::byte> bytes;
+    loan* filled = nullptr;  // instead of `bytes`
+    errc error{};
+  };
+  // False: no credit or no room; nothing was sent. An error: nothing will ever be.
+  result<bool, call_error> try_write(const outgoing& what, bool wait_for_room);
+  // Waits for credit, each time at most `idle` without a sign of the reader's progress.
+  result<void, call_error> write(const outgoing& what, std::chrono::nanoseconds idle);
+  // When a writer that has waited since `began` is to look again; nullopt: that was too long.
+  std::optional<stream_inbox::clock::time_point> write_until(
+      std::chrono::nanoseconds idle, stream_inbox::clock::time_point began) const;
   void end_writing();  // half close, once
   bool ended_writing() const noexcept { return end_sent_; }
 
-  // Ends the call from this side, once. At a function's side, it only reads no more.
-  void abandon(errc code);
+  // Ends the call from this side, once. At a function's side, it only reads no more, and the host's
+  // writer is told. `told`: whoever reads on hears why, once. May run code of whoever waits to
+  // write; the caller holds this stream.
+  void abandon(errc code, bool told = false);
   bool of_function = false;
 
   std::optional<std::stop_callback<unique_function<void()>>> on_stop;
 
  private:
+  static std::optional<stream_inbox::clock::time_point> idle_end(
+      std::chrono::nanoseconds idle, stream_inbox::clock::time_point from);
   void pay_credit();
   bool end_sent_ = false;
   bool abandoned_ = false;

@@ -49,10 +49,11 @@ inline const method<int(int)> co_limited{"co_limited"};     // ms; 2 at once, 1 
 inline const method<int()> until_stopped{"until_stopped"};  // plain
 inline const method<int()> lane_until_stopped{"lane_until_stopped"};
 inline const method<int()> co_until_stopped{"co_until_stopped"};
-inline const method<int()> stopped{"stopped"};             // how many of the above were
-inline const method<int()> lane_begun{"lane_begun"};       // calls that take their time and began
-inline const method<long()> time_left_ms{"time_left_ms"};  // -1: no deadline
-inline const method<int(std::string)> replace{"replace"};  // registers `version` anew
+inline const method<int()> silent_begins{"silent_begins"};  // how often `silent` has begun
+inline const method<int()> stopped{"stopped"};              // how many of the above were
+inline const method<int()> lane_begun{"lane_begun"};        // calls that take their time and began
+inline const method<long()> time_left_ms{"time_left_ms"};   // -1: no deadline
+inline const method<int(std::string)> replace{"replace"};   // registers `version` anew
 inline const method<int()> version{"version"};
 
 }  // namespace ferry::streams

@@ -14,6 +14,7 @@ using namespace std::chrono_literals;
 namespace {
 
 std::atomic<int> stops{0};
+std::atomic<int> silent_begun{0};
 std::atomic<int> begun{0};
 
 void count_to(int end, sink<int>& out) {
@@ -188,7 +189,9 @@ void register_streams(worker& w) {
     (void)in.read();
     (void)out.write(1);
   });
+  w.function(silent_begins, [] { return silent_begun.load(); });
   w.function(silent, [](stream<int>& in, sink<int>&) {
+    ++silent_begun;
     while (const auto item = in.read()) {
       if (!*item) break;
     }

@@ -168,7 +168,10 @@ TEST_F(stream_ends, for_the_function_too_when_the_host_drops_them) {
   }
   EXPECT_TRUE(eventually([&] { return stops_of(host) == expected + 1; }));
   ++expected;
-  { auto talk = host.open(silent); }
+  {
+    auto talk = host.open(silent);
+    ASSERT_TRUE(eventually([&] { return host.call(silent_begins).value_or(0) != 0; }));
+  }
   EXPECT_TRUE(eventually([&] { return stops_of(host) == expected + 1; }));
   ++expected;
   {
