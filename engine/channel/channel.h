@@ -103,6 +103,9 @@ class channel {
   // --- state ----------------------------------------------------------------------------------
   // Between the handshake and the first sign of loss. No system call.
   virtual bool is_connected() const noexcept = 0;
+  // The same with a look at the link: also where nobody drives, a peer that has gone is noticed.
+  // Waits for nobody and runs no callback; what that peer said last may still be received.
+  virtual bool still_connected() const noexcept { return is_connected(); }
   // Flushes what is queued, for at most flush_timeout; then all that waits ends with `closed`. On
   // the thread that drives it does not wait: the flushing goes on there. Idempotent.
   virtual void close() = 0;

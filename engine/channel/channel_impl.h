@@ -65,6 +65,7 @@ class channel_impl final : public channel,
   bool is_connected() const noexcept override {
     return phase_.load(std::memory_order_acquire) == phase::open && !made_in_.left();
   }
+  bool still_connected() const noexcept override;
   void close() override;
   std::optional<channel_error> failure() const override;
   void on_closed(unique_function<void(const channel_error&)> handler) override;

@@ -439,6 +439,15 @@ void channel_impl::on_closed(unique_function<void(const channel_error&)> handler
                   std::move(handler))] { (*tell)(*why); });
 }
 
+bool channel_impl::still_connected() const noexcept {
+  if (!is_connected()) return false;
+  if (mine()) return !link_->peer_gone();
+  if (!core_.try_take()) return true;  // whoever drives notices it without us
+  const bool there = is_connected() && !link_->peer_gone();
+  core_.leave();
+  return there;
+}
+
 std::optional<channel_error> channel_impl::failure() const {
   if (made_in_.left()) return not_ours();
   const std::lock_guard guard(state_mutex_);

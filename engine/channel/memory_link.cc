@@ -93,6 +93,11 @@ void memory_link::disarm() noexcept {
 
 bool memory_link::flushed() noexcept { return true; }
 
+bool memory_link::peer_gone() const noexcept {
+  const std::lock_guard guard(pipe_->mutex);
+  return in_.closed;
+}
+
 std::optional<channel_error> memory_link::lost() {
   const std::lock_guard guard(pipe_->mutex);
   if (!in_.closed || !in_.frames.empty()) return std::nullopt;
