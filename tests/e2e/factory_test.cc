@@ -221,6 +221,29 @@ TEST_F(factory_e2e, never_falls_back_from_a_refused_authentication) {
   expect_works(factory->get_or_create_channel(job), "shm+unix");
 }
 
+TEST_F(factory_e2e, never_falls_back_from_a_listener_that_does_not_admit_it) {
+  const auto weaker = far->listen("unix", job);
+  for (const errc said : {errc::refused, errc::unavailable, errc::authentication_failed,
+                          errc::unauthorized, errc::version_mismatch}) {
+    SCOPED_TRACE(name_of(said));
+    listener_options strict;
+    strict.admit = [said](const runtime_instance_id&,
+                          const channel_peer&) -> result<void, channel_error> {
+      return channel_error(said, "not on the list");
+    };
+    const auto here = far->listen("shm+unix", job, strict);
+    const auto refused = factory->create_channel_for_instance(job);
+    here->close();
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code,
+              said == errc::unauthorized ? errc::unauthorized : errc::authentication_failed);
+    ASSERT_EQ(refused.error().attempts.size(), 1u);
+    const std::string& text = refused.error().attempts[0].cause.text;
+    EXPECT_NE(text.find("not on the list"), std::string::npos) << text;
+  }
+  EXPECT_EQ(weaker->get_stats().accepted, 0u);
+}
+
 TEST_F(factory_e2e, tells_every_cause_when_all_fail) {
   const auto none = factory->create_channel_for_instance(job);
   ASSERT_FALSE(none);
