@@ -96,8 +96,10 @@ void channel_impl::take_greeting(const frame_fields& fields, message&& what) {
   if (!hello) return refuse(hello.error());
   if (admit_) {
     if (auto welcome = admit_(*hello, link_->peer()); !welcome) return refuse(welcome.error());
+    instance_ = std::move(hello->instance);
+  } else if (hello->instance != instance_) {  // the socket is its, whatever a frame says
+    return refuse({errc::authentication_failed, "the hello names another instance"});
   }
-  instance_ = std::move(hello->instance);
   say(frame_kind::welcome, message());
   opened();
 }

@@ -26,13 +26,14 @@ class channel_impl final : public channel,
   using clock = std::chrono::steady_clock;
 
   enum class role { connects, accepts, paired };
-  // Of the side that accepts: decides who may come. Runs once, with the wheel.
+  // Of the side that accepts: decides who may come. Runs once, with the wheel. Without one only the
+  // instance that the channel was made for may.
   using admission =
       unique_function<result<void, channel_error>(channel_hello&, const channel_peer&)>;
   // The end of the handshake, good or bad. Runs once, with the wheel.
   using on_open = unique_function<void(result<void, channel_error>&&)>;
 
-  // `instance`: of the side that accepts a placeholder until the hello has come.
+  // `instance`: with an admission a placeholder until the hello has come.
   channel_impl(role how, runtime_instance_id instance, channel_options options, ferry::loop loop);
   ~channel_impl() override;
   // Joins the loop. Takes the wheel. `held` is let go when the channel is over.
