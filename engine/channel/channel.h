@@ -7,6 +7,7 @@
 //
 // Forms     each operation that may wait has three: blocking, with a callback (_async), and an
 //           awaitable (co_). A blocking one drives the channel's loop, or waits for whoever does.
+//           A coroutine that is destroyed while it awaits calls its operation off.
 // Threads   every operation: any thread. Callbacks, handlers and coroutines run on the thread that
 //           drives; there nothing blocks: send() and request() give full and invalid_request.
 // Order     messages of one thread arrive in the order in which they were sent.
@@ -16,7 +17,7 @@
 //           protocol.  frame_too_large: more than max_message_bytes.  authentication_failed,
 //           connection_failed: of a handshake.  invalid_request: blocking inside a callback.
 //           not_supported: in a forked child, whose parent's the channel is.
-//           A started request, receive or send ends exactly once.
+//           A started request, receive or send ends exactly once, if it is not called off.
 // Source    engine/channel/README.md.
 #pragma once
 #include <chrono>
@@ -121,11 +122,33 @@ class channel {
 
  protected:
   channel() = default;
+  // For the awaitables: as the _async forms, but with a ticket to call the operation off again,
+  // after which its callback does not run. One that has ended, or of which nothing is known, is
+  // left alone. These know no tickets: what was begun goes on, and whoever waited hears nothing.
+  enum class operation : std::uint8_t { send, receive, request };
+  using ticket_result = result<std::uint64_t, channel_error>;
+  virtual ticket_result begin_send(message what, on_sent done) {
+    return without_ticket(send_async(std::move(what), std::move(done)));
+  }
+  virtual ticket_result begin_receive(on_answer next) {
+    return without_ticket(receive_async(std::move(next)));
+  }
+  virtual ticket_result begin_request(message what, std::chrono::nanoseconds timeout,
+                                      on_answer done) {
+    return without_ticket(request_async(std::move(what), timeout, std::move(done)));
+  }
+  virtual void call_off(operation, std::uint64_t) {}
   // As reply(), for which it stands where only the id is known; moves from `answer`.
   virtual send_result answer_to(std::uint64_t request_id, message& answer, send_options how) {
     message asked;
     asked.request_id = request_id;
     return reply(asked, std::move(answer), how);
+  }
+
+ private:
+  static ticket_result without_ticket(send_result&& began) {
+    if (!began) return std::move(began).error();
+    return std::uint64_t{0};
   }
 };
 

@@ -49,7 +49,9 @@ class channel_impl final : public channel,
 
   // --- channel ----------------------------------------------------------------------------------
   send_result send(message what, send_options how) override;
-  send_result send_async(message what, on_sent done) override;
+  send_result send_async(message what, on_sent done) override {
+    return begun(begin_send(std::move(what), std::move(done)));
+  }
   result<payload, channel_error> borrow(std::uint64_t size_bytes) override;
   message_result receive(std::chrono::nanoseconds timeout) override;
   std::optional<message_result> try_receive() override;
@@ -57,7 +59,9 @@ class channel_impl final : public channel,
   void on_message(unique_function<void(message&&)> handler) override;
   message_result request(message what, std::chrono::nanoseconds timeout) override;
   send_result request_async(message what, std::chrono::nanoseconds timeout,
-                            on_answer done) override;
+                            on_answer done) override {
+    return begun(begin_request(std::move(what), timeout, std::move(done)));
+  }
   send_result reply(const message& asked, message answer, send_options how) override {
     return answer_to(asked.request_id, answer, how);
   }
@@ -75,6 +79,13 @@ class channel_impl final : public channel,
   std::string_view type() const noexcept override { return type_; }
   channel_peer peer() const override { return link_->peer(); }
   ferry::loop& loop() noexcept override { return loop_; }
+
+  // --- for its awaitables -----------------------------------------------------------------------
+  ticket_result begin_send(message what, on_sent done) override;
+  ticket_result begin_receive(on_answer next) override;
+  ticket_result begin_request(message what, std::chrono::nanoseconds timeout,
+                              on_answer done) override;
+  void call_off(operation what, std::uint64_t ticket) override;
 
   // --- loop_source ------------------------------------------------------------------------------
   std::size_t turn() override;
@@ -104,11 +115,13 @@ class channel_impl final : public channel,
     frame_fields fields{};
     message what;
     on_sent done;
+    std::uint64_t ticket = 0;
   };
   struct message_waiter {
     follower* thread = nullptr;
     std::optional<message_result>* outcome = nullptr;
     on_answer done;
+    std::uint64_t ticket = 0;
   };
 
   bool at(phase which) const noexcept { return phase_.load(std::memory_order_relaxed) == which; }
@@ -118,6 +131,10 @@ class channel_impl final : public channel,
   // In a forked child: what every operation says, and touches nothing.
   static channel_error not_ours() {
     return {errc::not_supported, "the channel of a forked child's parent: open another one"};
+  }
+  static send_result begun(ticket_result&& how) {
+    if (!how) return std::move(how).error();
+    return {};
   }
   message take_oldest(bool& made_room);
   channel_error over_error() const;
@@ -130,6 +147,8 @@ class channel_impl final : public channel,
   void owe(frame_kind kind, std::uint64_t request_id);
   bool give_up(std::uint64_t id);
   bool withdraw(std::uint64_t id);
+  void call_off_send(std::uint64_t ticket);
+  void call_off_receive(std::uint64_t ticket);
   result<std::uint64_t, channel_error> start(message& what, std::chrono::nanoseconds timeout,
                                              on_answer&& done, bool wait);
   // Drives, or follows whoever does, until `me` has arrived (true) or the deadline passes.
@@ -188,6 +207,7 @@ class channel_impl final : public channel,
   std::deque<message> inbox_;
   std::uint64_t inbox_bytes_ = 0;
   std::atomic<bool> inbox_full_{false};
+  std::uint64_t last_ticket_ = 0;
   std::deque<message_waiter> receivers_;
   std::deque<room_waiter> senders_;
   std::atomic<std::uint32_t> sender_count_{0};

@@ -280,25 +280,6 @@ send_result channel_impl::send(message what, send_options how) {
   return submit(fields_of(what), what, how);
 }
 
-send_result channel_impl::send_async(message what, on_sent done) {
-  if (made_in_.left()) return not_ours();
-  what.request_id = 0;
-  const frame_fields fields = fields_of(what);
-  if (auto good = check_size(fields); !good) return channel_error(good.error());
-  {
-    const std::lock_guard guard(state_mutex_);
-    if (failure_) return *failure_;
-    if (!is_connected()) return channel_error(errc::closed, "the channel is not open");
-    if (senders_.size() >= options_.max_requests) {
-      return channel_error(errc::full, "too many sends wait for room");
-    }
-    senders_.push_back({nullptr, nullptr, fields, std::move(what), std::move(done)});
-    sender_count_.fetch_add(1, std::memory_order_relaxed);
-  }
-  has_room();  // if there is any
-  return {};
-}
-
 result<payload, channel_error> channel_impl::borrow(std::uint64_t size_bytes) {
   if (made_in_.left()) return not_ours();
   if (size_bytes > options_.max_message_bytes) {
@@ -375,14 +356,6 @@ message_result channel_impl::request(message what, std::chrono::nanoseconds time
     while (!me.arrived()) ::sched_yield();  // it is being handed over
   }
   return std::move(*outcome);
-}
-
-send_result channel_impl::request_async(message what, std::chrono::nanoseconds timeout,
-                                        on_answer done) {
-  if (timeout == as_configured) timeout = options_.request_timeout;
-  auto id = start(what, timeout, std::move(done), false);
-  if (!id) return id.error();
-  return {};
 }
 
 send_result channel_impl::answer_to(std::uint64_t request_id, message& answer, send_options how) {

@@ -281,23 +281,5 @@ TEST_P(channel_links, silent_peer_is_found_within_four_intervals_and_never_befor
   EXPECT_TRUE(in_time);
 }
 
-TEST_P(channel_life, coroutines_ask_and_receive) {
-  channel_ends ends(GetParam());
-  ends.echo();
-  std::string all;
-  const auto talk = [&]() -> task<> {
-    for (int i = 0; i < 3; ++i) {
-      auto answer = co_await ends.near->co_request(
-          execution_request("f", payload::copy_of(std::to_string(i))), generous);
-      all += text_of(answer);
-    }
-    EXPECT_TRUE(co_await ends.near->co_send(ack()));
-    all += text_of(co_await ends.near->co_receive());
-  };
-  ASSERT_TRUE(ends.far->send(execution_request("", payload::copy_of(" pushed"))));
-  ends.near->loop().run(talk());
-  EXPECT_EQ(all, "012 pushed");
-}
-
 }  // namespace
 }  // namespace ferry
