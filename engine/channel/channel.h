@@ -107,8 +107,8 @@ class channel {
   // The same with a look at the link: also where nobody drives, a peer that has gone is noticed.
   // Waits for nobody and runs no callback; what that peer said last may still be received.
   virtual bool still_connected() const noexcept { return is_connected(); }
-  // Flushes what is queued, for at most flush_timeout; then all that waits ends with `closed`. On
-  // the thread that drives it does not wait: the flushing goes on there. Idempotent.
+  // Ends requests with `closed`, flushes what is queued, for at most flush_timeout, and ends all
+  // else that waits. On the thread that drives it waits for none of it: that follows. Idempotent.
   virtual void close() = 0;
   // Why it is over; nullopt: it is not.
   virtual std::optional<channel_error> failure() const = 0;

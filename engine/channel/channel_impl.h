@@ -166,6 +166,7 @@ class channel_impl final : public channel,
   void opened();
   void refuse(channel_error why);
   void begin_close();
+  std::size_t end_requests();
   void say_bye();
   void finish(channel_error why);
   std::size_t serve_room();
@@ -190,8 +191,9 @@ class channel_impl final : public channel,
   std::atomic<phase> phase_{phase::connecting};
   bool joined_ = false;
   bool in_turn_ = false;
-  bool owes_bye_ = false;  // while closing: what waits for room goes first
-  unsigned taken_ = 0;     // frames
+  bool owes_bye_ = false;       // while closing: what waits for room goes first
+  bool ends_requests_ = false;  // the same: nobody waits for an answer any more
+  unsigned taken_ = 0;          // frames
   clock::time_point turn_now_{};
   clock::time_point phase_deadline_ = clock::time_point::max();
   clock::time_point heard_{}, pinged_{};

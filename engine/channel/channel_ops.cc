@@ -125,6 +125,7 @@ send_result channel_impl::submit(const frame_fields& fields, message& what, send
   {
     const std::lock_guard guard(state_mutex_);
     if (failure_) return *failure_;
+    if (!is_connected()) return channel_error(errc::closed, "the channel is not open");
     senders_.push_back({&me, &outcome, fields, std::move(what), {}});
     sender_count_.fetch_add(1, std::memory_order_relaxed);
   }
@@ -312,7 +313,9 @@ result<std::uint64_t, channel_error> channel_impl::start(message& what,
   if (!sent && sent.error().code == errc::full && !wait) {
     // It waits for room like any other; its deadline covers that.
     const std::lock_guard guard(state_mutex_);
-    if (!failure_) {
+    if (!is_connected()) {
+      sent = failure_ ? *failure_ : channel_error(errc::closed, "the channel is not open");
+    } else {
       senders_.push_back({nullptr, nullptr, fields, std::move(what), {}});
       sender_count_.fetch_add(1, std::memory_order_relaxed);
       sent = {};
