@@ -65,7 +65,8 @@ class channel {
   // --- sending --------------------------------------------------------------------------------
   // Returns when the message is in the bounded queue.
   virtual send_result send(message what, send_options how = {}) = 0;
-  // An error: not started, and `done` does not run.
+  // Waits for room in the queue. An error: not started, and `done` does not run; full: what waits
+  // already is as much as waiting_bytes or max_requests allow.
   virtual send_result send_async(message what, on_sent done) = 0;
   class sending;
   sending co_send(message what);
@@ -89,6 +90,7 @@ class channel {
   // Sends with an id of its own and waits for the answer to it; `timeout` covers both.
   virtual message_result request(message what,
                                  std::chrono::nanoseconds timeout = as_configured) = 0;
+  // Waits for room within its deadline. full: as send_async(), or max_requests are in flight.
   virtual send_result request_async(message what, std::chrono::nanoseconds timeout,
                                     on_answer done) = 0;
   class asking;

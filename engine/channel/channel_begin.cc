@@ -13,16 +13,16 @@ channel::ticket_result channel_impl::begin_send(message what, on_sent done) {
   const frame_fields fields = fields_of(what);
   if (auto good = check_size(fields); !good) return channel_error(good.error());
   std::uint64_t ticket = 0;
+  const std::uint64_t queued = link_->queued_bytes();
   {
     const std::lock_guard guard(state_mutex_);
     if (failure_) return *failure_;
     if (!is_connected()) return channel_error(errc::closed, "the channel is not open");
-    if (senders_.size() >= options_.max_requests) {
-      return channel_error(errc::full, "too many sends wait for room");
+    if (senders_.size() >= options_.max_requests || !may_wait(fields)) {
+      return channel_error(errc::full, "as much as may waits for room already");
     }
     ticket = ++last_ticket_;
-    senders_.push_back({nullptr, nullptr, fields, std::move(what), std::move(done), ticket});
-    sender_count_.fetch_add(1, std::memory_order_relaxed);
+    wait_for_room({nullptr, nullptr, fields, std::move(what), std::move(done), ticket}, queued);
   }
   has_room();  // if there is any
   return ticket;
@@ -54,8 +54,7 @@ void channel_impl::call_off_send(std::uint64_t ticket) {
   const auto place = std::ranges::find(senders_, ticket, &room_waiter::ticket);
   if (place == senders_.end()) return;
   unsent = std::move(*place);
-  senders_.erase(place);
-  sender_count_.fetch_sub(1, std::memory_order_relaxed);
+  waits_no_more(place);
 }
 
 void channel_impl::call_off_receive(std::uint64_t ticket) {

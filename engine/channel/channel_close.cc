@@ -23,9 +23,10 @@ std::size_t channel_impl::end_requests() {
   {
     const std::lock_guard guard(state_mutex_);
     std::erase_if(senders_, [&](room_waiter& each) {
-      const bool asks = (each.fields.flags & frame_asks) != 0;
-      if (asks) unsent.push_back(std::move(each));
-      return asks;
+      if ((each.fields.flags & frame_asks) == 0) return false;
+      waiting_bytes_.fetch_sub(each.fields.wire_bytes(), std::memory_order_relaxed);
+      unsent.push_back(std::move(each));
+      return true;
     });
     sender_count_.fetch_sub(static_cast<std::uint32_t>(unsent.size()), std::memory_order_relaxed);
   }
@@ -85,6 +86,7 @@ void channel_impl::finish(channel_error why) {
     owed_.clear();
     owed_count_ = 0;
     sender_count_ = 0;
+    waiting_bytes_ = 0;
   }
   // release: whoever finds it over finds the reason and the counts.
   phase_.store(phase::over, std::memory_order_release);

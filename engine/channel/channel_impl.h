@@ -147,6 +147,10 @@ class channel_impl final : public channel,
   void owe(frame_kind kind, std::uint64_t request_id);
   bool give_up(std::uint64_t id);
   bool withdraw(std::uint64_t id);
+  // With the lock held, these three. `queued`: bytes in the link, which is asked before.
+  bool may_wait(const frame_fields& fields) const noexcept;
+  void wait_for_room(room_waiter&& who, std::uint64_t queued);
+  void waits_no_more(std::deque<room_waiter>::iterator who);
   void call_off_send(std::uint64_t ticket);
   void call_off_receive(std::uint64_t ticket);
   result<std::uint64_t, channel_error> start(message& what, std::chrono::nanoseconds timeout,
@@ -212,7 +216,10 @@ class channel_impl final : public channel,
   std::uint64_t last_ticket_ = 0;
   std::deque<message_waiter> receivers_;
   std::deque<room_waiter> senders_;
+  // Of senders_ and of the one that is just being sent.
   std::atomic<std::uint32_t> sender_count_{0};
+  std::atomic<std::uint64_t> waiting_bytes_{0};
+  std::uint64_t queue_peak_ = 0;  // with what was in the link then
   std::atomic<bool> room_came_{false};
   std::deque<std::pair<frame_kind, std::uint64_t>> owed_;  // found no room, must not be lost
   std::atomic<std::size_t> owed_count_{0};
