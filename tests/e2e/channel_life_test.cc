@@ -324,7 +324,7 @@ TEST_P(channel_links, busy_link_sends_no_heartbeats_and_an_idle_one_does) {
   EXPECT_TRUE(ends.near->is_connected());
 }
 
-TEST_P(channel_links, silent_peer_is_found_within_four_intervals_and_never_before_three) {
+TEST_P(channel_links, silent_peer_is_found_a_tenth_after_three_intervals_and_never_before) {
   bool in_time = false;
   // One run in time will do: on a loaded machine others may be late, but none may be early.
   for (int run = 0; run < 10 && !in_time; ++run) {
@@ -348,7 +348,7 @@ TEST_P(channel_links, silent_peer_is_found_within_four_intervals_and_never_befor
     EXPECT_EQ(ends.near->failure()->code, errc::unavailable);
     EXPECT_EQ(ends.near->failure()->text, "no sign of life for 300 ms");
     EXPECT_GE(ends.near->get_stats().heartbeats_sent, 1u);  // it was asked
-    in_time = found - silent < 400ms;
+    in_time = found - silent <= 330ms;                      // 3 intervals and 10 percent
   }
   EXPECT_TRUE(in_time);
 }
