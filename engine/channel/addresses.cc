@@ -5,6 +5,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -156,6 +157,11 @@ void tune_socket(int socket, std::chrono::nanoseconds liveness_limit) noexcept {
   const auto ms = static_cast<unsigned>(
       std::clamp<std::int64_t>(liveness_limit / std::chrono::milliseconds(1), 0, INT32_MAX));
   if (ms != 0) (void)::setsockopt(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
+}
+
+bool socket_ended(int socket) noexcept {
+  pollfd end{socket, POLLRDHUP, 0};
+  return ::poll(&end, 1, 0) > 0;
 }
 
 result<found_addresses, channel_error> find_addresses(const std::string& hosts) {

@@ -39,6 +39,8 @@ struct found_addresses {
 result<found_addresses, channel_error> find_addresses(const std::string& hosts);
 // What a connected socket of a channel needs: no delay, a bound on silence, room to send.
 void tune_socket(int socket, std::chrono::nanoseconds liveness_limit) noexcept;
+// Whether the peer of a connected socket has closed its end, read to there or not.
+bool socket_ended(int socket) noexcept;
 
 // "host:port" or "[v6]:port".
 struct host_port {

@@ -7,6 +7,7 @@
 //
 // Forms     each operation that may wait has three: blocking, with a callback (_async), and an
 //           awaitable (co_). A blocking one drives the channel's loop, or waits for whoever does.
+//           A coroutine that is destroyed while it awaits calls its operation off.
 // Threads   every operation: any thread. Callbacks, handlers and coroutines run on the thread that
 //           drives; there nothing blocks: send() and request() give full and invalid_request.
 // Order     messages of one thread arrive in the order in which they were sent.
@@ -16,7 +17,7 @@
 //           protocol.  frame_too_large: more than max_message_bytes.  authentication_failed,
 //           connection_failed: of a handshake.  invalid_request: blocking inside a callback.
 //           not_supported: in a forked child, whose parent's the channel is.
-//           A started request, receive or send ends exactly once.
+//           A started request, receive or send ends exactly once, if it is not called off.
 // Source    engine/channel/README.md.
 #pragma once
 #include <chrono>
@@ -64,7 +65,8 @@ class channel {
   // --- sending --------------------------------------------------------------------------------
   // Returns when the message is in the bounded queue.
   virtual send_result send(message what, send_options how = {}) = 0;
-  // An error: not started, and `done` does not run.
+  // Waits for room in the queue. An error: not started, and `done` does not run; full: what waits
+  // already is as much as waiting_bytes or max_requests allow.
   virtual send_result send_async(message what, on_sent done) = 0;
   class sending;
   sending co_send(message what);
@@ -88,6 +90,7 @@ class channel {
   // Sends with an id of its own and waits for the answer to it; `timeout` covers both.
   virtual message_result request(message what,
                                  std::chrono::nanoseconds timeout = as_configured) = 0;
+  // Waits for room within its deadline. full: as send_async(), or max_requests are in flight.
   virtual send_result request_async(message what, std::chrono::nanoseconds timeout,
                                     on_answer done) = 0;
   class asking;
@@ -103,8 +106,11 @@ class channel {
   // --- state ----------------------------------------------------------------------------------
   // Between the handshake and the first sign of loss. No system call.
   virtual bool is_connected() const noexcept = 0;
-  // Flushes what is queued, for at most flush_timeout; then all that waits ends with `closed`. On
-  // the thread that drives it does not wait: the flushing goes on there. Idempotent.
+  // The same with a look at the link: also where nobody drives, a peer that has gone is noticed.
+  // Waits for nobody and runs no callback; what that peer said last may still be received.
+  virtual bool still_connected() const noexcept { return is_connected(); }
+  // Ends requests with `closed`, flushes what is queued, for at most flush_timeout, and ends all
+  // else that waits. On the thread that drives it waits for none of it: that follows. Idempotent.
   virtual void close() = 0;
   // Why it is over; nullopt: it is not.
   virtual std::optional<channel_error> failure() const = 0;
@@ -118,11 +124,33 @@ class channel {
 
  protected:
   channel() = default;
+  // For the awaitables: as the _async forms, but with a ticket to call the operation off again,
+  // after which its callback does not run. One that has ended, or of which nothing is known, is
+  // left alone. These know no tickets: what was begun goes on, and whoever waited hears nothing.
+  enum class operation : std::uint8_t { send, receive, request };
+  using ticket_result = result<std::uint64_t, channel_error>;
+  virtual ticket_result begin_send(message what, on_sent done) {
+    return without_ticket(send_async(std::move(what), std::move(done)));
+  }
+  virtual ticket_result begin_receive(on_answer next) {
+    return without_ticket(receive_async(std::move(next)));
+  }
+  virtual ticket_result begin_request(message what, std::chrono::nanoseconds timeout,
+                                      on_answer done) {
+    return without_ticket(request_async(std::move(what), timeout, std::move(done)));
+  }
+  virtual void call_off(operation, std::uint64_t) {}
   // As reply(), for which it stands where only the id is known; moves from `answer`.
   virtual send_result answer_to(std::uint64_t request_id, message& answer, send_options how) {
     message asked;
     asked.request_id = request_id;
     return reply(asked, std::move(answer), how);
+  }
+
+ private:
+  static ticket_result without_ticket(send_result&& began) {
+    if (!began) return std::move(began).error();
+    return std::uint64_t{0};
   }
 };
 

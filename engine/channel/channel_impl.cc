@@ -96,8 +96,10 @@ void channel_impl::take_greeting(const frame_fields& fields, message&& what) {
   if (!hello) return refuse(hello.error());
   if (admit_) {
     if (auto welcome = admit_(*hello, link_->peer()); !welcome) return refuse(welcome.error());
+    instance_ = std::move(hello->instance);
+  } else if (hello->instance != instance_) {  // the socket is its, whatever a frame says
+    return refuse({errc::authentication_failed, "the hello names another instance"});
   }
-  instance_ = std::move(hello->instance);
   say(frame_kind::welcome, message());
   opened();
 }
@@ -138,6 +140,7 @@ std::size_t channel_impl::turn() {
   std::size_t done = link_->read(frames_per_turn);
   if (at(phase::connecting) && !link_->connecting()) greet();  // it took reading to get there
   const bool all_read = done < frames_per_turn;
+  done += end_requests();
   // Also when nobody wants the room that came: it is input until somebody has looked.
   if (sender_count_.load(std::memory_order_relaxed) != 0 ||
       owed_count_.load(std::memory_order_relaxed) != 0 ||
@@ -182,6 +185,7 @@ std::size_t channel_impl::turn() {
 bool channel_impl::has_input() noexcept {
   if (at(phase::over)) return false;
   if (close_reason_ && !at(phase::closing)) return true;
+  if (ends_requests_) return true;
   if (at(phase::closing) && link_->flushed() && sender_count_ == 0) return true;
   if (at(phase::connecting) && !link_->connecting()) return true;
   return room_came_.load(std::memory_order_relaxed) || link_->has_input();
@@ -368,88 +372,6 @@ void channel_impl::say(frame_kind kind, message what) {
   const frame_fields fields = control_fields(kind, what);
   (void)link_->send(fields, what, true);  // full: the peer does not read; it loses no message by it
   if (!in_turn_) link_->settle();
-}
-
-// --- the end ------------------------------------------------------------------------------------
-
-void channel_impl::begin_close() {
-  if (at(phase::over) || at(phase::closing)) return;
-  if (at(phase::open)) owes_bye_ = true;
-  say_bye();
-  close_reason_ = channel_error(errc::closed, "this side closed the channel");
-  phase_deadline_ = after(clock::now(), options_.flush_timeout);
-  phase_.store(phase::closing, std::memory_order_release);
-}
-
-void channel_impl::say_bye() {
-  if (!owes_bye_ || sender_count_.load(std::memory_order_relaxed) != 0) return;
-  owes_bye_ = false;
-  say(frame_kind::bye, message());
-}
-
-void channel_impl::close() {
-  if (!link_ || made_in_.left()) return;
-  if (mine()) {
-    begin_close();
-    return wake();
-  }
-  const auto self = weak_from_this().lock();  // a callback may drop the last other one
-  const wheel_guard wheel(core_);
-  begin_close();
-  while (!at(phase::over)) {
-    core_.activate(*this);
-    core_.turn();
-    if (at(phase::over)) break;
-    if (core_.wanted()) {
-      core_.give_way();
-      continue;
-    }
-    if (core_.wait(phase_deadline_) == woke::timeout) core_.serve_due(clock::now());
-  }
-}
-
-void channel_impl::finish(channel_error why) {
-  if (at(phase::over)) return;
-  match();  // a message may lie there beside one who waits
-  if (at(phase::over)) return;
-  if (why.code != errc::closed) counters_.connection_errors.add();
-  std::deque<message_waiter> receivers;
-  std::deque<room_waiter> senders;
-  {
-    const std::lock_guard guard(state_mutex_);
-    failure_ = why;
-    receivers.swap(receivers_);
-    senders.swap(senders_);
-    owed_.clear();
-    owed_count_ = 0;
-    sender_count_ = 0;
-  }
-  // release: whoever finds it over finds the reason and the counts.
-  phase_.store(phase::over, std::memory_order_release);
-  link_->leave();
-  held_.reset();
-  if (std::exchange(joined_, false)) core_.remove(*this);
-  requests_.close();
-  for (const room_waiter& each : senders) refuse_request(each, why);
-  channel_error of_requests = why;
-  of_requests.maybe_executed = true;
-  while (auto request = requests_.end_any()) request->done(of_requests);
-  for (message_waiter& each : receivers) {
-    if (each.thread == nullptr) {
-      each.done(message_result(why));
-    } else {
-      each.outcome->emplace(why);
-      each.thread->arrive();
-    }
-  }
-  for (room_waiter& each : senders) {
-    if (each.done) each.done(send_result(why));
-    if (each.thread == nullptr) continue;
-    each.outcome->emplace(why);
-    each.thread->arrive();
-  }
-  if (auto tell = std::move(on_open_)) tell(why);
-  if (auto tell = std::move(closed_handler_)) tell(why);
 }
 
 }  // namespace ferry

@@ -26,13 +26,14 @@ class channel_impl final : public channel,
   using clock = std::chrono::steady_clock;
 
   enum class role { connects, accepts, paired };
-  // Of the side that accepts: decides who may come. Runs once, with the wheel.
+  // Of the side that accepts: decides who may come. Runs once, with the wheel. Without one only the
+  // instance that the channel was made for may.
   using admission =
       unique_function<result<void, channel_error>(channel_hello&, const channel_peer&)>;
   // The end of the handshake, good or bad. Runs once, with the wheel.
   using on_open = unique_function<void(result<void, channel_error>&&)>;
 
-  // `instance`: of the side that accepts a placeholder until the hello has come.
+  // `instance`: with an admission a placeholder until the hello has come.
   channel_impl(role how, runtime_instance_id instance, channel_options options, ferry::loop loop);
   ~channel_impl() override;
   // Joins the loop. Takes the wheel. `held` is let go when the channel is over.
@@ -48,7 +49,9 @@ class channel_impl final : public channel,
 
   // --- channel ----------------------------------------------------------------------------------
   send_result send(message what, send_options how) override;
-  send_result send_async(message what, on_sent done) override;
+  send_result send_async(message what, on_sent done) override {
+    return begun(begin_send(std::move(what), std::move(done)));
+  }
   result<payload, channel_error> borrow(std::uint64_t size_bytes) override;
   message_result receive(std::chrono::nanoseconds timeout) override;
   std::optional<message_result> try_receive() override;
@@ -56,7 +59,9 @@ class channel_impl final : public channel,
   void on_message(unique_function<void(message&&)> handler) override;
   message_result request(message what, std::chrono::nanoseconds timeout) override;
   send_result request_async(message what, std::chrono::nanoseconds timeout,
-                            on_answer done) override;
+                            on_answer done) override {
+    return begun(begin_request(std::move(what), timeout, std::move(done)));
+  }
   send_result reply(const message& asked, message answer, send_options how) override {
     return answer_to(asked.request_id, answer, how);
   }
@@ -65,6 +70,7 @@ class channel_impl final : public channel,
   bool is_connected() const noexcept override {
     return phase_.load(std::memory_order_acquire) == phase::open && !made_in_.left();
   }
+  bool still_connected() const noexcept override;
   void close() override;
   std::optional<channel_error> failure() const override;
   void on_closed(unique_function<void(const channel_error&)> handler) override;
@@ -73,6 +79,13 @@ class channel_impl final : public channel,
   std::string_view type() const noexcept override { return type_; }
   channel_peer peer() const override { return link_->peer(); }
   ferry::loop& loop() noexcept override { return loop_; }
+
+  // --- for its awaitables -----------------------------------------------------------------------
+  ticket_result begin_send(message what, on_sent done) override;
+  ticket_result begin_receive(on_answer next) override;
+  ticket_result begin_request(message what, std::chrono::nanoseconds timeout,
+                              on_answer done) override;
+  void call_off(operation what, std::uint64_t ticket) override;
 
   // --- loop_source ------------------------------------------------------------------------------
   std::size_t turn() override;
@@ -102,11 +115,13 @@ class channel_impl final : public channel,
     frame_fields fields{};
     message what;
     on_sent done;
+    std::uint64_t ticket = 0;
   };
   struct message_waiter {
     follower* thread = nullptr;
     std::optional<message_result>* outcome = nullptr;
     on_answer done;
+    std::uint64_t ticket = 0;
   };
 
   bool at(phase which) const noexcept { return phase_.load(std::memory_order_relaxed) == which; }
@@ -116,6 +131,10 @@ class channel_impl final : public channel,
   // In a forked child: what every operation says, and touches nothing.
   static channel_error not_ours() {
     return {errc::not_supported, "the channel of a forked child's parent: open another one"};
+  }
+  static send_result begun(ticket_result&& how) {
+    if (!how) return std::move(how).error();
+    return {};
   }
   message take_oldest(bool& made_room);
   channel_error over_error() const;
@@ -128,6 +147,12 @@ class channel_impl final : public channel,
   void owe(frame_kind kind, std::uint64_t request_id);
   bool give_up(std::uint64_t id);
   bool withdraw(std::uint64_t id);
+  // With the lock held, these three. `queued`: bytes in the link, which is asked before.
+  bool may_wait(const frame_fields& fields) const noexcept;
+  void wait_for_room(room_waiter&& who, std::uint64_t queued);
+  void waits_no_more(std::deque<room_waiter>::iterator who);
+  void call_off_send(std::uint64_t ticket);
+  void call_off_receive(std::uint64_t ticket);
   result<std::uint64_t, channel_error> start(message& what, std::chrono::nanoseconds timeout,
                                              on_answer&& done, bool wait);
   // Drives, or follows whoever does, until `me` has arrived (true) or the deadline passes.
@@ -145,6 +170,7 @@ class channel_impl final : public channel,
   void opened();
   void refuse(channel_error why);
   void begin_close();
+  std::size_t end_requests();
   void say_bye();
   void finish(channel_error why);
   std::size_t serve_room();
@@ -169,8 +195,9 @@ class channel_impl final : public channel,
   std::atomic<phase> phase_{phase::connecting};
   bool joined_ = false;
   bool in_turn_ = false;
-  bool owes_bye_ = false;  // while closing: what waits for room goes first
-  unsigned taken_ = 0;     // frames
+  bool owes_bye_ = false;       // while closing: what waits for room goes first
+  bool ends_requests_ = false;  // the same: nobody waits for an answer any more
+  unsigned taken_ = 0;          // frames
   clock::time_point turn_now_{};
   clock::time_point phase_deadline_ = clock::time_point::max();
   clock::time_point heard_{}, pinged_{};
@@ -186,9 +213,13 @@ class channel_impl final : public channel,
   std::deque<message> inbox_;
   std::uint64_t inbox_bytes_ = 0;
   std::atomic<bool> inbox_full_{false};
+  std::uint64_t last_ticket_ = 0;
   std::deque<message_waiter> receivers_;
   std::deque<room_waiter> senders_;
+  // Of senders_ and of the one that is just being sent.
   std::atomic<std::uint32_t> sender_count_{0};
+  std::atomic<std::uint64_t> waiting_bytes_{0};
+  std::uint64_t queue_peak_ = 0;  // with what was in the link then
   std::atomic<bool> room_came_{false};
   std::deque<std::pair<frame_kind, std::uint64_t>> owed_;  // found no room, must not be lost
   std::atomic<std::size_t> owed_count_{0};

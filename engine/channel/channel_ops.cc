@@ -122,11 +122,12 @@ send_result channel_impl::submit(const frame_fields& fields, message& what, send
   const auto self = weak_from_this().lock();  // a callback may drop the last other one
   follower me;
   std::optional<send_result> outcome;
+  const std::uint64_t queued = link_->queued_bytes();
   {
     const std::lock_guard guard(state_mutex_);
     if (failure_) return *failure_;
-    senders_.push_back({&me, &outcome, fields, std::move(what), {}});
-    sender_count_.fetch_add(1, std::memory_order_relaxed);
+    if (!is_connected()) return channel_error(errc::closed, "the channel is not open");
+    wait_for_room({&me, &outcome, fields, std::move(what), {}}, queued);
   }
   wake();
   if (!drive(me, after(clock::now(), how.timeout))) {
@@ -136,8 +137,7 @@ send_result channel_impl::submit(const frame_fields& fields, message& what, send
         const std::lock_guard guard(state_mutex_);
         const auto at_place = std::ranges::find(senders_, &me, &room_waiter::thread);
         if (at_place != senders_.end()) {
-          senders_.erase(at_place);
-          sender_count_.fetch_sub(1, std::memory_order_relaxed);
+          waits_no_more(at_place);
           if (at(phase::closing)) wake();
           return timed_out("no room", how.timeout);
         }
@@ -146,6 +146,25 @@ send_result channel_impl::submit(const frame_fields& fields, message& what, send
     }
   }
   return std::move(*outcome);
+}
+
+bool channel_impl::may_wait(const frame_fields& fields) const noexcept {
+  const auto bytes = waiting_bytes_.load(std::memory_order_relaxed);
+  return bytes == 0 || bytes + fields.wire_bytes() <= options_.waiting_bytes;
+}
+
+void channel_impl::wait_for_room(room_waiter&& who, std::uint64_t queued) {
+  const std::uint64_t bytes = who.fields.wire_bytes();
+  const auto before = waiting_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  queue_peak_ = std::max(queue_peak_, queued + before + bytes);
+  senders_.push_back(std::move(who));
+  sender_count_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void channel_impl::waits_no_more(std::deque<room_waiter>::iterator who) {
+  waiting_bytes_.fetch_sub(who->fields.wire_bytes(), std::memory_order_relaxed);
+  senders_.erase(who);
+  sender_count_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 // A request that waited for room and will never leave.
@@ -199,6 +218,7 @@ std::size_t channel_impl::serve_room() {
     }
     // Whoever hears of it, or finds nobody waiting, may send next: that has to go behind this one.
     link_->settle();
+    waiting_bytes_.fetch_sub(first.fields.wire_bytes(), std::memory_order_relaxed);
     sender_count_.fetch_sub(1, std::memory_order_release);
     send_result outcome;
     if (sent) {
@@ -265,8 +285,7 @@ bool channel_impl::withdraw(std::uint64_t id) {
     });
     if (waiting == senders_.end()) return false;
     dropped = std::move(*waiting);
-    senders_.erase(waiting);
-    sender_count_.fetch_sub(1, std::memory_order_relaxed);
+    waits_no_more(waiting);
   }
   if (dropped.thread != nullptr) {
     dropped.outcome->emplace(channel_error(errc::timeout, "no room"));  // the request has its own
@@ -278,25 +297,6 @@ bool channel_impl::withdraw(std::uint64_t id) {
 send_result channel_impl::send(message what, send_options how) {
   what.request_id = 0;
   return submit(fields_of(what), what, how);
-}
-
-send_result channel_impl::send_async(message what, on_sent done) {
-  if (made_in_.left()) return not_ours();
-  what.request_id = 0;
-  const frame_fields fields = fields_of(what);
-  if (auto good = check_size(fields); !good) return channel_error(good.error());
-  {
-    const std::lock_guard guard(state_mutex_);
-    if (failure_) return *failure_;
-    if (!is_connected()) return channel_error(errc::closed, "the channel is not open");
-    if (senders_.size() >= options_.max_requests) {
-      return channel_error(errc::full, "too many sends wait for room");
-    }
-    senders_.push_back({nullptr, nullptr, fields, std::move(what), std::move(done)});
-    sender_count_.fetch_add(1, std::memory_order_relaxed);
-  }
-  has_room();  // if there is any
-  return {};
 }
 
 result<payload, channel_error> channel_impl::borrow(std::uint64_t size_bytes) {
@@ -330,11 +330,15 @@ result<std::uint64_t, channel_error> channel_impl::start(message& what,
   send_result sent = submit(fields, what, {wait, timeout});
   if (!sent && sent.error().code == errc::full && !wait) {
     // It waits for room like any other; its deadline covers that.
+    const std::uint64_t queued = link_->queued_bytes();
     const std::lock_guard guard(state_mutex_);
-    if (!failure_) {
-      senders_.push_back({nullptr, nullptr, fields, std::move(what), {}});
-      sender_count_.fetch_add(1, std::memory_order_relaxed);
+    if (!is_connected()) {
+      sent = failure_ ? *failure_ : channel_error(errc::closed, "the channel is not open");
+    } else if (may_wait(fields)) {
+      wait_for_room({nullptr, nullptr, fields, std::move(what), {}}, queued);
       sent = {};
+    } else {
+      sent = channel_error(errc::full, "as much as may waits for room already");
     }
   }
   if (!sent) {
@@ -377,14 +381,6 @@ message_result channel_impl::request(message what, std::chrono::nanoseconds time
   return std::move(*outcome);
 }
 
-send_result channel_impl::request_async(message what, std::chrono::nanoseconds timeout,
-                                        on_answer done) {
-  if (timeout == as_configured) timeout = options_.request_timeout;
-  auto id = start(what, timeout, std::move(done), false);
-  if (!id) return id.error();
-  return {};
-}
-
 send_result channel_impl::answer_to(std::uint64_t request_id, message& answer, send_options how) {
   if (made_in_.left()) return not_ours();
   if (request_id == 0) {
@@ -399,11 +395,11 @@ send_result channel_impl::answer_to(std::uint64_t request_id, message& answer, s
   auto sent = submit(fields, answer, queues ? send_options{false, {}} : how);
   if (queues && !sent && sent.error().code == errc::full) {
     // An answer is never lost for want of room: it waits, bounded by what was asked of us.
+    const std::uint64_t queued = link_->queued_bytes();
     {
       const std::lock_guard guard(state_mutex_);
       if (failure_) return *failure_;
-      senders_.push_back({nullptr, nullptr, fields, std::move(answer), {}});
-      sender_count_.fetch_add(1, std::memory_order_relaxed);
+      wait_for_room({nullptr, nullptr, fields, std::move(answer), {}}, queued);
     }
     has_room();  // or nobody would ask the link for it
     return {};
@@ -439,6 +435,15 @@ void channel_impl::on_closed(unique_function<void(const channel_error&)> handler
                   std::move(handler))] { (*tell)(*why); });
 }
 
+bool channel_impl::still_connected() const noexcept {
+  if (!is_connected()) return false;
+  if (mine()) return !link_->peer_gone();
+  if (!core_.try_take()) return true;  // whoever drives notices it without us
+  const bool there = is_connected() && !link_->peer_gone();
+  core_.leave();
+  return there;
+}
+
 std::optional<channel_error> channel_impl::failure() const {
   if (made_in_.left()) return not_ours();
   const std::lock_guard guard(state_mutex_);
@@ -450,12 +455,13 @@ channel_stats channel_impl::get_stats() const {
   counters_.copy_to(stats);
   if (made_in_.left()) return stats;  // what had been counted; whoever held a lock is not here
   stats.requests_in_flight = requests_.count();
-  stats.send_queue_depth = link_->queued_bytes();
+  stats.send_queue_depth = link_->queued_bytes() + waiting_bytes_.load(std::memory_order_relaxed);
   stats.send_queue_peak = link_->queued_peak();
   if (opened_at_ != clock::time_point()) {
     stats.uptime_seconds = static_cast<std::uint64_t>((clock::now() - opened_at_) / 1s);
   }
   const std::lock_guard guard(state_mutex_);
+  stats.send_queue_peak = std::max(stats.send_queue_peak, queue_peak_);
   stats.inbox_depth = inbox_.size();
   return stats;
 }

@@ -75,39 +75,36 @@ send_result channel_impl::receive_async(on_answer next) {
          done = std::make_unique<on_answer>(std::move(next))] { (*done)(std::move(*what)); });
     return {};
   }
-  const std::lock_guard guard(state_mutex_);
-  if (failure_) return *failure_;
-  receivers_.push_back({nullptr, nullptr, std::move(next)});
-  // A message that came in between is in the inbox: whoever drives hands it over.
-  if (!inbox_.empty()) {
-    core_.post([weak = weak_from_this()] {
-      if (const auto self = weak.lock()) self->match();
-    });
-  }
-  return {};
+  return begun(begin_receive(std::move(next)));
 }
 
 // Hands what lies in the inbox to those who wait, or to the handler. With the wheel.
 void channel_impl::match() {
   for (;;) {
     message_waiter next;
-    std::optional<message> what;
-    bool made_room = false;
+    std::optional<message_result> what;
+    bool made_room = false, handled = false;
     {
       // Both in one step: a receiver that is taken out of the list is served for certain.
       const std::lock_guard guard(state_mutex_);
-      if (inbox_.empty() || (receivers_.empty() && !handler_)) return;
-      if (!handler_) {
+      if (!inbox_.empty() && (handler_ || !receivers_.empty())) {
+        what.emplace(take_oldest(made_room));
+        handled = static_cast<bool>(handler_);
+      } else if (failure_ && !receivers_.empty()) {
+        what.emplace(*failure_);  // another has taken the message for which it came
+      } else {
+        return;
+      }
+      if (!handled) {
         next = std::move(receivers_.front());
         receivers_.pop_front();
       }
-      what.emplace(take_oldest(made_room));
     }
     if (made_room) wake();
-    if (handler_) {
-      handler_(std::move(*what));
+    if (handled) {
+      handler_(std::move(**what));
     } else if (next.thread == nullptr) {
-      next.done(message_result(std::move(*what)));
+      next.done(std::move(*what));
     } else {
       next.outcome->emplace(std::move(*what));
       next.thread->arrive();

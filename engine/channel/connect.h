@@ -40,7 +40,8 @@ result<void, channel_error> connect_channel_async(const channel_target& where,
 // another thread, then connects to what it gave. With tls, set tls_options::host_name to the name.
 result<std::string, channel_error> resolve_hosts(const std::string& hosts);
 // Over a connected socket that was inherited: SOCK_SEQPACKET for shm+unix, SOCK_STREAM for unix.
-// `accepts`: this side waits for the other's hello.
+// `accepts`: this side waits for the other's hello. The socket is the instance's, so a hello that
+// names another one is refused, authentication_failed on both sides.
 channel_result adopt_channel(unique_fd socket, bool accepts, const runtime_instance_id& instance,
                              channel_options options = {});
 // The same without waiting: `done` runs on the thread that drives.

@@ -76,6 +76,8 @@ class channel_link {
   virtual std::uint64_t activity() const noexcept = 0;
   // Why it is over; all that came before has been handed out.
   virtual std::optional<channel_error> lost() = 0;
+  // The peer has closed its end, though there may be more of it to read. At most a system call.
+  virtual bool peer_gone() const noexcept = 0;
   virtual session* direct() noexcept { return nullptr; }
 };
 

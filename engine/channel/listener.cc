@@ -286,7 +286,12 @@ result<void, channel_error> listener_impl::admit(const channel_hello& hello,
                                                  const channel_peer& peer) {
   // The token goes last: one that opens nothing is not spent.
   if (options_.admit) {
-    if (auto good = options_.admit(hello.instance, peer); !good) return good;
+    if (auto good = options_.admit(hello.instance, peer); !good) {
+      channel_error why = std::move(good).error();
+      // With any other code the caller would try again, and then on a weaker channel.
+      if (why.code != errc::unauthorized) why.code = errc::authentication_failed;
+      return why;
+    }
   }
   if (!options_.tokens) return {};
   if (!hello.token) return channel_error(errc::authentication_failed, "no token");

@@ -22,7 +22,9 @@ struct listener_options {
   std::chrono::nanoseconds handshake_timeout = std::chrono::seconds(5);
   // Who may come. Null: any instance, no token asked for.
   std::shared_ptr<token_book> tokens;
-  // Further conditions on who it says it is; unset: none. The text is told to the peer.
+  // Further conditions on who it says it is; unset: none. The text is told to the peer, with
+  // unauthorized if that is the code, else with authentication_failed: whoever is refused here has
+  // no reason to try again or by another way.
   std::function<result<void, channel_error>(const runtime_instance_id&, const channel_peer&)> admit;
 };
 

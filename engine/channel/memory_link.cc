@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace ferry {
@@ -14,6 +15,7 @@ result<void> memory_link::send(const frame_fields& fields, message& what, bool u
     return error{errc::full, 0, "the send queue is full", fields.wire_bytes(), pipe_->limit};
   }
   out_.bytes += fields.wire_bytes();
+  out_.most_bytes = std::max(out_.most_bytes, out_.bytes);
   out_.frames.push_back({fields, std::move(what)});
   what = {};
   // relaxed, here and below: the mutex orders arm() and this; disarm() only spares a wakeup.
@@ -26,6 +28,11 @@ result<void> memory_link::send(const frame_fields& fields, message& what, bool u
 std::uint64_t memory_link::queued_bytes() const noexcept {
   const std::lock_guard guard(pipe_->mutex);
   return out_.bytes;
+}
+
+std::uint64_t memory_link::queued_peak() const noexcept {
+  const std::lock_guard guard(pipe_->mutex);
+  return out_.most_bytes;
 }
 
 channel_peer memory_link::peer() const {
@@ -92,6 +99,11 @@ void memory_link::disarm() noexcept {
 }
 
 bool memory_link::flushed() noexcept { return true; }
+
+bool memory_link::peer_gone() const noexcept {
+  const std::lock_guard guard(pipe_->mutex);
+  return in_.closed;
+}
 
 std::optional<channel_error> memory_link::lost() {
   const std::lock_guard guard(pipe_->mutex);

@@ -22,7 +22,7 @@ class memory_pipe {
   };
   struct direction {
     std::deque<frame> frames;
-    std::uint64_t bytes = 0;
+    std::uint64_t bytes = 0, most_bytes = 0;
     link_sink* reader = nullptr;
     link_sink* writer = nullptr;
     // Cleared without the mutex: by the reader, and also while it is told with the mutex held.
@@ -44,6 +44,7 @@ class memory_link final : public channel_link {
   std::string_view type() const noexcept override { return "memory"; }
   result<void> send(const frame_fields& fields, message& what, bool urgent) override;
   std::uint64_t queued_bytes() const noexcept override;
+  std::uint64_t queued_peak() const noexcept override;
   channel_peer peer() const override;
 
   result<void> join(loop_core& loop, loop_source& source, link_sink& sink) override;
@@ -57,6 +58,7 @@ class memory_link final : public channel_link {
   bool flushed() noexcept override;
   std::uint64_t activity() const noexcept override { return activity_; }
   std::optional<channel_error> lost() override;
+  bool peer_gone() const noexcept override;
 
  private:
   birthplace made_in_;

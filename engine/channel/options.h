@@ -32,6 +32,8 @@ struct channel_options {
   std::uint32_t inbox_messages = 1024;            // more wait with the peer
   std::uint64_t inbox_bytes = 64ull << 20;        // the same; one message always fits
   std::uint64_t outbox_bytes = 4ull << 20;        // queued; one message always fits
+  // Of what send_async() and request_async() let wait for room in the outbox; one always may.
+  std::uint64_t waiting_bytes = 64ull << 20;
   std::chrono::nanoseconds connect_timeout = std::chrono::seconds(5);  // connect and handshake
   std::chrono::nanoseconds request_timeout = std::chrono::seconds(30);
   std::chrono::nanoseconds flush_timeout = std::chrono::seconds(1);

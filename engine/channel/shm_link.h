@@ -2,6 +2,7 @@
 // Threads, Lifetime, Errors   as link.h. Bodies keep the session's memory alive.
 // Source    engine/channel/README.md, "Links"; engine/README.md, "Session".
 #pragma once
+#include "engine/channel/addresses.h"
 #include "engine/channel/link.h"
 #include "engine/session/session.h"
 
@@ -35,6 +36,7 @@ class shm_link final : public channel_link {
   void want_room(bool wanted) noexcept override;
   std::uint64_t activity() const noexcept override { return activity_; }
   std::optional<channel_error> lost() override;
+  bool peer_gone() const noexcept override { return socket_ended(fd()); }
   session* direct() noexcept override { return paused_ || room_wanted_ ? nullptr : session_.get(); }
 
  private:

@@ -49,7 +49,8 @@ struct channel_stats {
   std::uint64_t uptime_seconds = 0;     // since connected
 
   std::uint64_t requests_in_flight = 0;
-  std::uint64_t send_queue_depth = 0;  // bytes not yet handed to the kernel or the ring
+  // Bytes not yet handed to the kernel or the ring: in the outbox, or waiting for room there.
+  std::uint64_t send_queue_depth = 0;
   std::uint64_t send_queue_peak = 0;
   std::uint64_t late_answers = 0;  // answers to requests that had ended
   std::uint64_t cancels_sent = 0;

@@ -57,6 +57,7 @@ class stream_link final : public channel_link {
   bool flushed() noexcept override;
   std::uint64_t activity() const noexcept override { return activity_; }
   std::optional<channel_error> lost() override;
+  bool peer_gone() const noexcept override { return socket_ended(socket_.get()); }
 
  private:
   enum class step { frame, needs_more, broken };

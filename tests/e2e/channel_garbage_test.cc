@@ -205,7 +205,7 @@ class channel_records : public testing::Test {
     std::optional<channel_error> ended;
     channel_ptr chan;
     ASSERT_TRUE(adopt_channel_async(
-        peer.victims_end(), true, test_instance("unnamed"), options_, [&](channel_result&& made) {
+        peer.victims_end(), true, test_instance(), options_, [&](channel_result&& made) {
           if (!made) {
             ended = made.error();
             return;

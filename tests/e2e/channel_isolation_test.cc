@@ -49,7 +49,7 @@ class instance_process {
  private:
   static int serve(unique_fd socket, manners how) {
     const int raw = ::dup(socket.get());
-    auto made = adopt_channel(std::move(socket), true, test_instance("unnamed"));
+    auto made = adopt_channel(std::move(socket), true, test_instance());
     if (!made) return 1;
     if (how == manners::garbage) {
       (void)(*made)->receive(1s);  // the handshake has reached the other side by now

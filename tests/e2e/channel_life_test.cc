@@ -103,6 +103,78 @@ TEST_P(channel_life, close_ends_all_that_waits_at_once_and_may_be_repeated) {
   EXPECT_EQ(code_of(ends.far->send(ack())), errc::closed);
 }
 
+// What is queued may take its time to leave, the requests may not: from a thread, in a callback.
+TEST_P(channel_life, close_ends_requests_at_once_though_the_peer_does_not_read) {
+  for (const bool inside : {false, true}) {
+    SCOPED_TRACE(inside);
+    std::atomic<int> ended{0}, executed{0}, told{0};
+    std::atomic<std::size_t> arrived{0}, unwanted{0};
+    channel_options small, deaf;
+    small.outbox_bytes = 64 << 10;
+    small.session.ring_bytes = 8192;
+    small.session.inline_limit = 512;
+    small.flush_timeout = generous;
+    deaf.inbox_messages = 1;
+    channel_ends ends(GetParam(), small, deaf);
+    const auto ask = [&](const char* name) {
+      return ends.near->request_async(execution_request(name), channel::no_limit,
+                                      [&](message_result&& how) {
+                                        EXPECT_EQ(code_of(how), errc::closed);
+                                        executed += !how && how.error().maybe_executed;
+                                        ++ended;
+                                      });
+    };
+    ASSERT_TRUE(ask("left"));
+    ASSERT_TRUE(eventually([&] { return ends.far->get_stats().messages_received == 1; }));
+    constexpr std::size_t count = 300;
+    const std::vector<std::byte> body(100'000);
+    for (std::size_t i = 0; i < count; ++i) {
+      ASSERT_TRUE(ends.near->send_async(execution_request("kept", payload::copy_of(body)),
+                                        [&](send_result&& how) { told += how.has_value(); }));
+    }
+    for (int i = 0; i < 50; ++i) ASSERT_TRUE(ends.near->loop().run_once(1ms));
+    ASSERT_TRUE(ask("unsent"));
+    ASSERT_EQ(ended, 0);
+    std::thread asker([&] {
+      EXPECT_EQ(code_of(ends.near->request(execution_request("unsent"), channel::no_limit)),
+                errc::closed);
+      ++ended;
+    });
+    ASSERT_TRUE(eventually([&] { return ends.near->get_stats().requests_in_flight == 3; }));
+    const auto began = steady::now();
+    std::thread closer;
+    if (inside) {
+      ends.near->loop().post([&] {
+        ends.near->close();
+        EXPECT_EQ(ended, 0);  // not from within
+      });
+    } else {
+      closer = std::thread([&] { ends.near->close(); });
+    }
+    EXPECT_TRUE(eventually([&] {
+      if (inside) (void)ends.near->loop().run_once(1ms);
+      return ended == 3;
+    }));
+    EXPECT_LT(steady::now() - began, generous / 6);  // of an idle machine, 10 ms
+    asker.join();
+    EXPECT_EQ(executed, 1);              // those that have not left did not run
+    EXPECT_FALSE(ends.near->failure());  // it flushes
+    ends.far->on_message([&](message&& what) {
+      arrived += what.function == "kept";
+      unwanted += what.function == "unsent";
+    });
+    EXPECT_TRUE(eventually([&] {
+      if (inside) (void)ends.near->loop().run_once(1ms);
+      return ends.near->failure().has_value();
+    }));
+    if (closer.joinable()) closer.join();
+    EXPECT_EQ(told, static_cast<int>(count));
+    EXPECT_TRUE(eventually([&] { return ends.far->failure().has_value(); }));
+    EXPECT_EQ(arrived, count);
+    EXPECT_EQ(unwanted, 0u);
+  }
+}
+
 TEST_P(channel_life, what_was_sent_before_close_arrives) {
   channel_ends ends(GetParam());
   const std::vector<std::byte> body(1000);
@@ -252,7 +324,7 @@ TEST_P(channel_links, busy_link_sends_no_heartbeats_and_an_idle_one_does) {
   EXPECT_TRUE(ends.near->is_connected());
 }
 
-TEST_P(channel_links, silent_peer_is_found_within_four_intervals_and_never_before_three) {
+TEST_P(channel_links, silent_peer_is_found_a_tenth_after_three_intervals_and_never_before) {
   bool in_time = false;
   // One run in time will do: on a loaded machine others may be late, but none may be early.
   for (int run = 0; run < 10 && !in_time; ++run) {
@@ -276,27 +348,9 @@ TEST_P(channel_links, silent_peer_is_found_within_four_intervals_and_never_befor
     EXPECT_EQ(ends.near->failure()->code, errc::unavailable);
     EXPECT_EQ(ends.near->failure()->text, "no sign of life for 300 ms");
     EXPECT_GE(ends.near->get_stats().heartbeats_sent, 1u);  // it was asked
-    in_time = found - silent < 400ms;
+    in_time = found - silent <= 330ms;                      // 3 intervals and 10 percent
   }
   EXPECT_TRUE(in_time);
-}
-
-TEST_P(channel_life, coroutines_ask_and_receive) {
-  channel_ends ends(GetParam());
-  ends.echo();
-  std::string all;
-  const auto talk = [&]() -> task<> {
-    for (int i = 0; i < 3; ++i) {
-      auto answer = co_await ends.near->co_request(
-          execution_request("f", payload::copy_of(std::to_string(i))), generous);
-      all += text_of(answer);
-    }
-    EXPECT_TRUE(co_await ends.near->co_send(ack()));
-    all += text_of(co_await ends.near->co_receive());
-  };
-  ASSERT_TRUE(ends.far->send(execution_request("", payload::copy_of(" pushed"))));
-  ends.near->loop().run(talk());
-  EXPECT_EQ(all, "012 pushed");
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include <cstring>
 #include <fstream>
+#include <future>
 
 #include "engine/channel/wire.h"
 #include "tests/e2e/channel_listening.h"
@@ -173,6 +174,38 @@ TEST_P(channel_door, addresses_that_make_no_sense_are_refused) {
     EXPECT_EQ(code_of(connect_channel({"tcp", address}, test_instance())),
               errc::invalid_configuration)
         << address;
+  }
+}
+
+// A socket that was inherited is one instance's: no hello on it makes another of it.
+struct channel_inherited : channel_door {};
+INSTANTIATE_TEST_SUITE_P(each, channel_inherited, testing::Values<std::string>("unix", "shm+unix"),
+                         transport_name);
+
+TEST_P(channel_inherited, admits_no_other_instance_than_its_own) {
+  const int type = GetParam() == "unix" ? SOCK_STREAM : SOCK_SEQPACKET;
+  const auto other_namespace = *runtime_instance_id::make(runtime_type::process, "a", "other");
+  for (const auto& claimed : {test_instance("b"), other_namespace, test_instance("a")}) {
+    SCOPED_TRACE(claimed.full_id());
+    std::array<int, 2> ends{};
+    ASSERT_EQ(::socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends.data()), 0);
+    unique_fd near(ends[0]), far(ends[1]);
+    auto waiting = std::async(std::launch::async, [&] {
+      return adopt_channel(std::move(far), true, test_instance("a"));
+    });
+    const auto connected = adopt_channel(std::move(near), false, claimed);
+    const auto accepted = waiting.get();
+    if (claimed == test_instance("a")) {
+      ASSERT_TRUE(connected) << connected.error().message();
+      ASSERT_TRUE(accepted) << accepted.error().message();
+      EXPECT_EQ((*accepted)->instance_id(), claimed);
+      continue;
+    }
+    for (const auto* const each : {&connected, &accepted}) {
+      ASSERT_FALSE(*each);
+      EXPECT_EQ(each->error().code, errc::authentication_failed);
+      EXPECT_NE(each->error().text.find("another instance"), std::string::npos);
+    }
   }
 }
 

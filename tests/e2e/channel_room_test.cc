@@ -143,5 +143,113 @@ TEST_P(channel_room, that_never_came_is_waited_for_by_nobody_any_more) {
   full.ends.far->on_message([](message&&) {});
 }
 
+// Small rooms everywhere, for what is sent and for what waits to be.
+channel_options little_room() {
+  channel_options options = full_channel::small_outbox();
+  options.waiting_bytes = 1 << 20;
+  return options;
+}
+
+TEST_P(channel_room, is_waited_for_by_a_bounded_number_of_bytes) {
+  std::atomic<int> arrived{0};
+  int started = 0, told = 0, answered = 0;
+  channel_ends ends(GetParam(), little_room(), full_channel::deaf());
+  channel& near = *ends.near;
+  loop mine = near.loop();
+  const auto begin = [&] {
+    const auto sent =
+        near.send_async(full_channel::a_message("kept"), [&](send_result&&) { ++told; });
+    started += sent.has_value();
+    return code_of(sent);
+  };
+  // Until nothing more is taken, though the kernel had time to take what it does.
+  for (int refused = 0; refused < 10;) {
+    const errc how = begin();
+    if (how == errc{}) {
+      refused = 0;
+      continue;
+    }
+    ASSERT_EQ(how, errc::full);
+    ++refused;
+    for (int i = 0; i < 10; ++i) ASSERT_TRUE(mine.run_once(1ms));
+  }
+  const auto depth = near.get_stats().send_queue_depth;
+  EXPECT_GT(depth, (1u << 20) - 21'000);  // as much waits as may
+  EXPECT_LE(depth, (1u << 20) + (64u << 10) + 2 * 21'000);
+  EXPECT_GE(near.get_stats().send_queue_peak, depth);
+  EXPECT_LT(near.get_stats().send_queue_peak, depth + (1 << 20));
+  EXPECT_EQ(code_of(near.request_async(full_channel::a_message("asked"), generous,
+                                       [&](message_result&&) { ++answered; })),
+            errc::full);
+  EXPECT_EQ(near.get_stats().requests_in_flight, 0u);
+  // What is small finds its place still, and waits within its deadline.
+  errc small{};
+  ASSERT_TRUE(near.request_async(execution_request("never"), 50ms,
+                                 [&](message_result&& how) { small = code_of(how); }));
+  ASSERT_TRUE(eventually([&] {
+    (void)mine.run_once(1ms);
+    return small != errc{};
+  }));
+  EXPECT_EQ(small, errc::timeout);
+
+  ends.far->on_message([&](message&& what) {
+    arrived += what.function == "kept";
+    EXPECT_NE(what.function, "asked");
+  });
+  ASSERT_TRUE(eventually([&] {
+    (void)mine.run_once(1ms);
+    return arrived == started;
+  }));
+  EXPECT_EQ(told, started);
+  EXPECT_EQ(answered, 0);
+  EXPECT_TRUE(eventually([&] {
+    (void)mine.run_once(1ms);
+    return near.get_stats().send_queue_depth == 0;
+  }));
+  // One message may always wait, however large.
+  const std::vector<std::byte> large(3 << 20);
+  ASSERT_EQ(
+      code_of(near.send_async(execution_request("kept", payload::copy_of(large)), [](auto&&) {})),
+      errc{});
+  EXPECT_EQ(begin(), errc::full);
+  ASSERT_TRUE(eventually([&] {
+    (void)mine.run_once(1ms);
+    return arrived == started + 1;
+  }));
+  ends.far->on_message([](message&&) {});
+}
+
+TEST_P(channel_room, is_found_for_every_answer_of_a_callback) {
+  constexpr int asked = 200;
+  const std::vector<std::byte> body(20'000);
+  std::atomic<int> came{0}, answered{0};
+  channel_ends ends(GetParam(), little_room(), full_channel::deaf());
+  ends.near->on_message([&](message&& what) {
+    ++came;
+    EXPECT_TRUE(ends.near->reply(what, execution_success(payload::copy_of(body))));
+  });
+  ASSERT_TRUE(ends.near->send(execution_request("fills the inbox")));
+  ASSERT_TRUE(eventually([&] { return ends.far->get_stats().inbox_depth == 1; }));
+  for (int i = 0; i < asked; ++i) {
+    ASSERT_TRUE(ends.far->request_async(
+        execution_request("f"), generous,
+        [&](message_result&& how) { answered += how && how->data.size() == body.size(); }));
+  }
+  ASSERT_TRUE(eventually([&] {
+    (void)ends.near->loop().run_once(1ms);
+    return came == asked;
+  }));
+  // More than may wait of anything else.
+  if (GetParam() != "tcp" && GetParam() != "tls") {  // whose buffers may hold it all
+    EXPECT_GT(ends.near->get_stats().send_queue_depth, 1u << 20);
+  }
+  EXPECT_TRUE(ends.far->receive(generous));
+  EXPECT_TRUE(eventually([&] {
+    (void)ends.near->loop().run_once(1ms);
+    return answered == asked;
+  }));
+  ends.near->on_message([](message&&) {});
+}
+
 }  // namespace
 }  // namespace ferry

@@ -136,6 +136,45 @@ TEST_P(channel_statistics, hold_the_delays_that_answers_had) {
   EXPECT_LE(stats.avg_latency_ms, seen_sum / 1e3 / static_cast<double>(seen_us.size()));
 }
 
+// The average is a true mean: that of the histogram beside it, as far as its buckets can tell.
+TEST_P(channel_statistics, have_an_average_within_a_hundredth_of_the_histograms) {
+  channel_ends ends(GetParam());
+  constexpr int count = 100;
+  std::thread server([&] {
+    for (int i = 0; i < count; ++i) {
+      auto asked = ends.far->receive(generous);
+      if (!asked) return;
+      // Longer and longer, so that no last or middle one is taken for the mean, and over many
+      // buckets, so that what each rounds off is made up for by others.
+      std::this_thread::sleep_for(500us + 100us * i);
+      (void)ends.far->reply(*asked, execution_success());
+    }
+  });
+  for (int i = 0; i < count; ++i) {
+    ASSERT_TRUE(ends.near->request(execution_request("slow"), generous));
+  }
+  server.join();
+  const channel_stats stats = ends.near->get_stats();
+  const latency_histogram& latency = stats.latency;
+  double lowest = 0, highest = 0;  // what their sum may be
+  std::uint64_t held = 0;
+  for (std::size_t bucket = 0; bucket + 1 < latency_histogram::buckets; ++bucket) {
+    const auto answers = latency.in_bucket(bucket);
+    held += answers;
+    lowest +=
+        static_cast<double>(answers) * static_cast<double>(latency_histogram::lowest_in(bucket));
+    highest += static_cast<double>(answers) *
+               static_cast<double>(latency_histogram::lowest_in(bucket + 1));
+  }
+  ASSERT_EQ(held, static_cast<std::uint64_t>(count));
+  const double mean_us = (lowest + highest) / 2 / count;
+  const double average_us = stats.avg_latency_ms * 1e3;
+  EXPECT_NEAR(average_us, mean_us, mean_us * 0.01);
+  EXPECT_GE(average_us, lowest / count);
+  EXPECT_LE(average_us, highest / count);
+  EXPECT_DOUBLE_EQ(latency.mean_us(), average_us);
+}
+
 // The other end is a socket, read and written by hand.
 TEST(channel_statistics_of_bytes, are_those_that_pass_the_socket) {
   if (!reactor::create()) GTEST_SKIP() << "expected: no reactor here";

@@ -61,6 +61,13 @@ class far_side {
     }
     for (const auto& one : gone) one->close();
   }
+  bool send_to_all(const char* what) {
+    const std::lock_guard lock(mutex_);
+    for (const auto& one : accepted_) {
+      if (!one->send(execution_request(what))) return false;
+    }
+    return true;
+  }
   std::size_t accepted() const {
     const std::lock_guard lock(mutex_);
     return accepted_.size();
@@ -214,6 +221,29 @@ TEST_F(factory_e2e, never_falls_back_from_a_refused_authentication) {
   expect_works(factory->get_or_create_channel(job), "shm+unix");
 }
 
+TEST_F(factory_e2e, never_falls_back_from_a_listener_that_does_not_admit_it) {
+  const auto weaker = far->listen("unix", job);
+  for (const errc said : {errc::refused, errc::unavailable, errc::authentication_failed,
+                          errc::unauthorized, errc::version_mismatch}) {
+    SCOPED_TRACE(name_of(said));
+    listener_options strict;
+    strict.admit = [said](const runtime_instance_id&,
+                          const channel_peer&) -> result<void, channel_error> {
+      return channel_error(said, "not on the list");
+    };
+    const auto here = far->listen("shm+unix", job, strict);
+    const auto refused = factory->create_channel_for_instance(job);
+    here->close();
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code,
+              said == errc::unauthorized ? errc::unauthorized : errc::authentication_failed);
+    ASSERT_EQ(refused.error().attempts.size(), 1u);
+    const std::string& text = refused.error().attempts[0].cause.text;
+    EXPECT_NE(text.find("not on the list"), std::string::npos) << text;
+  }
+  EXPECT_EQ(weaker->get_stats().accepted, 0u);
+}
+
 TEST_F(factory_e2e, tells_every_cause_when_all_fail) {
   const auto none = factory->create_channel_for_instance(job);
   ASSERT_FALSE(none);
@@ -289,6 +319,42 @@ TEST_F(factory_e2e, replaces_a_channel_whose_peer_has_gone) {
   expect_works(second, "unix");
   EXPECT_NE(*first, *second);
   EXPECT_EQ(factory->stats_of(job)->reconnects, 1u);
+}
+
+TEST_F(factory_e2e, notices_that_a_peer_has_gone_though_nobody_drives) {
+  channel_options on_far;
+  on_far.loop = far->loop();
+  auto within = endpoints->listen(default_memory_address, on_far,
+                                  [this](channel_ptr made) -> result<void, channel_error> {
+                                    far->accept(std::move(made));
+                                    return {};
+                                  });
+  ASSERT_TRUE(within);
+  for (const std::string transport : {"shm+unix", "unix", "tcp", "memory"}) {
+    SCOPED_TRACE(transport);
+    auto peer = *runtime_instance_id::make(runtime_type::process, "by-" + transport.substr(0, 3));
+    if (transport == "memory") peer = *runtime_instance_id::parse("wasm:module");
+    if (transport != "memory") far->listen(transport, peer);
+    const auto first = factory->get_or_create_channel(peer);
+    expect_works(first, transport);
+    ASSERT_TRUE(eventually([&] { return far->accepted() == 1; }));
+    EXPECT_TRUE(factory->has_channel(peer));
+    EXPECT_EQ(*factory->get_or_create_channel(peer), *first);
+    ASSERT_TRUE(far->send_to_all("last words"));
+    far->drop_all();
+    // A byte on its way over TCP may take a moment.
+    EXPECT_TRUE(eventually([&] { return !factory->has_channel(peer); }));
+    EXPECT_TRUE(factory->active_instances().empty());
+    EXPECT_TRUE((*first)->is_connected());  // nobody drove it: that was no help
+    const auto second = factory->get_or_create_channel(peer);
+    EXPECT_NE(*first, *second);
+    expect_works(second, transport);
+    EXPECT_EQ(factory->stats_of(peer)->reconnects, 1u);
+    EXPECT_EQ((*first)->receive(generous)->function, "last words");
+    EXPECT_EQ(code_of((*first)->receive(generous)), errc::closed);
+    EXPECT_TRUE(factory->close_channel(peer));
+    far->drop_all();
+  }
 }
 
 TEST_F(factory_e2e, is_monitored_with_the_figures_of_the_channel) {

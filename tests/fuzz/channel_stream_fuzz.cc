@@ -24,9 +24,12 @@ struct outcome {
   friend bool operator==(const outcome&, const outcome&) = default;
 };
 
+runtime_instance_id victims_instance() {
+  return *runtime_instance_id::make(runtime_type::process, "fuzz");
+}
+
 std::vector<std::byte> good_hello() {
-  const auto who = runtime_instance_id::make(runtime_type::process, "fuzz");
-  const message hello = hello_message(*who, std::nullopt);
+  const message hello = hello_message(victims_instance(), std::nullopt);
   const frame_fields fields = control_fields(frame_kind::hello, hello);
   const frame_header header = header_of(fields);
   std::vector<std::byte> frame(sizeof header + fields.head_size);
@@ -54,9 +57,8 @@ outcome feed(const pieces& stream) {
     FERRY_CHECK(why.code != errc{} && !why.text.empty());
     FERRY_CHECK(std::ranges::all_of(why.text, [](char c) { return c >= ' ' && c <= '~'; }));
   };
-  const auto nobody = runtime_instance_id::make(runtime_type::process, "nobody");
-  FERRY_CHECK(
-      adopt_channel_async(std::move(victim), true, *nobody, options, [&](channel_result&& made) {
+  FERRY_CHECK(adopt_channel_async(
+      std::move(victim), true, victims_instance(), options, [&](channel_result&& made) {
         ++opened;
         if (!made) return end(made.error());
         chan = *made;

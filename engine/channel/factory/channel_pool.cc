@@ -21,11 +21,18 @@ void close_each(const std::vector<channel_ptr>& channels) {
   for (const channel_ptr& one : channels) one->close();
 }
 
+// What still stands has lost its peer and not noticed: whoever shares it may receive what came.
+void let_go_of(std::vector<channel_ptr> dead) {
+  std::erase_if(dead, [](const channel_ptr& one) { return one->is_connected(); });
+  close_each(dead);
+}
+
 }  // namespace
 
 creation_result channel_pool::get(const runtime_instance_id& instance, const maker& make) {
-  std::vector<channel_ptr> dead;  // closed after the lock
+  std::vector<channel_ptr> dead;  // let go after the lock
   slot_ptr mine;
+  look_for_dead(&instance, true);
   {
     std::unique_lock lock(mutex_);
     std::uint64_t reconnects = 0;
@@ -57,8 +64,25 @@ creation_result channel_pool::get(const runtime_instance_id& instance, const mak
     mine->reconnects = reconnects;
     slots_.emplace(instance, mine);
   }
-  close_each(dead);
+  let_go_of(std::move(dead));
   return make_for(instance, mine, make);
+}
+
+void channel_pool::look_for_dead(const runtime_instance_id* whose, bool to_come) const {
+  std::vector<std::pair<slot_ptr, channel_ptr>> made;  // a last reference goes without the lock
+  {
+    const std::lock_guard lock(mutex_);
+    const bool all =
+        !whose || (to_come && slots_.size() >= max_channels_ && !slots_.contains(*whose));
+    for (const auto& [instance, held] : slots_) {
+      if ((all || instance == *whose) && held->is_connected()) {
+        made.emplace_back(held, held->channel());
+      }
+    }
+  }
+  std::erase_if(made, [](const auto& each) { return each.second->still_connected(); });
+  const std::lock_guard lock(mutex_);
+  for (const auto& each : made) each.first->peer_gone = true;
 }
 
 creation_result channel_pool::make_for(const runtime_instance_id& instance, const slot_ptr& mine,
@@ -132,12 +156,14 @@ bool channel_pool::give_up(slot& held, channel_ptr& made) {
 }
 
 bool channel_pool::has(const runtime_instance_id& instance) const {
+  look_for_dead(&instance);
   const std::lock_guard lock(mutex_);
   const auto found = slots_.find(instance);
   return found != slots_.end() && found->second->is_connected();
 }
 
 std::vector<runtime_instance_id> channel_pool::instances() const {
+  look_for_dead(nullptr);
   const std::lock_guard lock(mutex_);
   std::vector<runtime_instance_id> all;
   for (const auto& [instance, held] : slots_) {

@@ -37,7 +37,7 @@ class channel_pool {
   bool close(const runtime_instance_id& instance);
   std::size_t close_all();  // how many
 
-  // Of channels that are connected now.
+  // Of channels that are connected now; a peer that has gone is noticed though nobody drives.
   bool has(const runtime_instance_id& instance) const;
   std::vector<runtime_instance_id> instances() const;  // in order
   std::size_t size() const;
@@ -51,12 +51,19 @@ class channel_pool {
     std::condition_variable made;
     std::optional<creation_result> outcome;  // unset: being made. Never changes once it is set
     bool given_up = false;                   // not in the map any more
+    bool peer_gone = false;                  // though the channel may not have noticed
     std::uint64_t reconnects = 0;
 
     channel_ptr channel() const { return outcome && *outcome ? **outcome : nullptr; }
-    bool is_connected() const { return outcome && *outcome && (**outcome)->is_connected(); }
+    bool is_connected() const {
+      return outcome && *outcome && !peer_gone && (**outcome)->is_connected();
+    }
   };
   using slot_ptr = std::shared_ptr<slot>;
+
+  // Without the lock. Nobody may drive the channels: looks whose peers have gone. Of this instance,
+  // or of all if it is null, or if it is `to_come` and there is no room for it.
+  void look_for_dead(const runtime_instance_id* whose, bool to_come = false) const;
 
   creation_result make_for(const runtime_instance_id& instance, const slot_ptr& mine,
                            const maker& make);

@@ -1,5 +1,6 @@
 #include "engine/channel/factory/factory.h"
 
+#include <optional>
 #include <utility>
 
 #include "shm/check.h"
@@ -17,35 +18,45 @@ creation_failure not_started(runtime_type type, errc why, std::string text) {
   return failure;
 }
 
+// The channel that the config chooses, to be tried first; none: the strategy's order stands.
+std::optional<std::string> chosen_channel(const channel_strategy& strategy,
+                                          const std::optional<channel_config>& config) {
+  if (!config) return std::nullopt;
+  if (!config->channel_type && config->address) return strategy.preferred;
+  return config->channel_type;
+}
+
 // What the config chooses, moved to the front of what the strategy names.
 std::vector<creation_way> ways_of(const channel_strategy& strategy,
                                   const std::optional<channel_config>& config) {
   std::vector<creation_way> ways;
-  const bool chosen = config && config->chooses_channel();
+  const auto chosen = chosen_channel(strategy, config);
   if (chosen) {
-    address_maker address = strategy.addresses.at(config->channel_type);
-    if (config->chooses_address()) {
-      address = [fixed = config->address](const runtime_instance_id&) -> address_result {
+    address_maker address = strategy.addresses.at(*chosen);
+    if (config->address) {
+      address = [fixed = *config->address](const runtime_instance_id&) -> address_result {
         return fixed;
       };
     }
-    ways.push_back({config->channel_type, std::move(address)});
+    ways.push_back({*chosen, std::move(address)});
   }
   for (std::string& channel : strategy.channels()) {
-    if (chosen && channel == config->channel_type) continue;
+    if (channel == chosen) continue;
     const address_maker& address = strategy.addresses.at(channel);
     ways.push_back({std::move(channel), address});
   }
   return ways;
 }
 
+// What is set, and nothing else.
 void apply(const channel_config& config, creation_plan& plan) {
   using std::chrono::milliseconds;
-  plan.connect_timeout = milliseconds(config.connect_timeout_ms);
-  plan.keepalive = milliseconds(config.keepalive_interval_ms);
-  plan.options.request_timeout =
-      config.request_timeout_ms == 0 ? channel::no_limit : milliseconds(config.request_timeout_ms);
-  plan.retry.max_retries = config.max_retries;
+  if (config.connect_timeout_ms) plan.connect_timeout = milliseconds(*config.connect_timeout_ms);
+  if (config.keepalive_interval_ms) plan.keepalive = milliseconds(*config.keepalive_interval_ms);
+  if (const auto limit = config.request_timeout_ms) {
+    plan.options.request_timeout = *limit == 0 ? channel::no_limit : milliseconds(*limit);
+  }
+  if (config.max_retries) plan.retry.max_retries = *config.max_retries;
   plan.extra = config.extra_config;
 }
 
@@ -140,9 +151,9 @@ result<creation_plan, creation_failure> channel_factory::plan_for(
       return not_started(instance.type(), errc::invalid_configuration,
                          "a config of another instance: " + config->instance_id->full_id());
     }
-    if (config->chooses_channel() && !strategy->names(config->channel_type)) {
+    if (config->channel_type && !strategy->names(*config->channel_type)) {
       return not_started(instance.type(), errc::unsupported_channel,
-                         "the strategy has no channel " + config->channel_type);
+                         "the strategy has no channel " + *config->channel_type);
     }
   }
   creation_plan plan{.instance = instance,

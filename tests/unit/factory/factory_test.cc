@@ -122,6 +122,32 @@ TEST_F(with_factory, makes_the_address_when_a_config_chooses_only_the_channel) {
   EXPECT_EQ(fake.tried(), strings{"tcp 127.0.0.1:7"});
 }
 
+// The strategy prefers another channel than SPEAR's default, which may be asked for all the same.
+TEST_F(with_factory, tries_unix_first_for_a_config_that_asks_for_it) {
+  fake.add("shm+unix");
+  fake.add("unix");
+  auto local = strategy_builder()
+                   .runtime(runtime_type::process)
+                   .preferred("shm+unix", "/run/a.shm")
+                   .fallback("unix", "/run/a.sock")
+                   .build();
+  ASSERT_TRUE(factory.register_strategy(*local));
+  channel_config config;
+  config.channel_type = "unix";
+  EXPECT_EQ((*factory.create_channel(runtime_type::process, config))->type(), "unix");
+  EXPECT_EQ(fake.tried(), strings{"unix /run/a.sock"});
+  EXPECT_EQ((*factory.create_channel(runtime_type::process, channel_config{}))->type(), "shm+unix");
+}
+
+TEST_F(with_factory, takes_an_address_alone_for_that_of_the_preferred_channel) {
+  fake.add_failing("unix", errc::connection_failed);
+  fake.add("tcp");
+  channel_config config;
+  config.address = "/run/elsewhere.sock";
+  EXPECT_EQ((*factory.create_channel_for_instance(job, config))->type(), "tcp");
+  EXPECT_EQ(fake.tried(), (strings{"unix /run/elsewhere.sock", "tcp 127.0.0.1:7"}));
+}
+
 TEST_F(with_factory, never_connects_to_the_default_address_that_anybody_could_own) {
   fake.add("unix");
   ASSERT_TRUE(factory.create_channel_for_instance(job, channel_config{}));
@@ -164,6 +190,61 @@ TEST_F(with_factory, hands_the_numbers_of_a_config_to_the_transport) {
   EXPECT_EQ(seen[0].request_timeout, channel::no_limit);
   EXPECT_EQ(seen[0].heartbeat, 0ns);
   EXPECT_EQ(seen[3].heartbeat, 2500ms);
+}
+
+TEST_F(with_factory, leaves_what_a_config_does_not_set_to_the_strategy_and_the_factory) {
+  std::vector<channel_options> seen;
+  const auto look = [&](const connect_request& request) -> channel_result {
+    seen.push_back(request.options);
+    return channel_error(errc::connection_failed, "no");
+  };
+  fake.add("unix", look);
+  fake.add("tcp", look, true);
+  factory_options own = options();
+  own.keepalive = 77s;
+  own.channel.request_timeout = 99s;
+  channel_factory patient(fake.transports, own);
+  auto chosen = strategy();
+  chosen.retry.max_retries = 1;
+  chosen.connect_timeout = 88s;
+  ASSERT_TRUE(patient.register_strategy(chosen));
+  EXPECT_FALSE(patient.create_channel_for_instance(job, channel_config{}));
+  ASSERT_EQ(seen.size(), 4u);
+  for (const channel_options& each : seen) {
+    EXPECT_EQ(each.connect_timeout, 88s);
+    EXPECT_EQ(each.request_timeout, 99s);
+  }
+  EXPECT_EQ(seen[3].heartbeat, 77s);
+  seen.clear();
+  channel_config config;
+  config.request_timeout_ms = 5;  // this alone
+  EXPECT_FALSE(patient.create_channel_for_instance(job, config));
+  ASSERT_EQ(seen.size(), 4u);
+  EXPECT_EQ(seen[3].connect_timeout, 88s);
+  EXPECT_EQ(seen[3].request_timeout, 5ms);
+  EXPECT_EQ(seen[3].heartbeat, 77s);
+}
+
+TEST_F(with_factory, uses_the_figures_of_spear_unless_told_otherwise) {
+  std::vector<channel_options> seen;
+  fake.add(
+      "tcp",
+      [&](const connect_request& request) -> channel_result {
+        seen.push_back(request.options);
+        return channel_error(errc::connection_failed, "no");
+      },
+      true);
+  auto plain =
+      strategy_builder().runtime(runtime_type::process).preferred("tcp", "127.0.0.1:7").build();
+  ASSERT_TRUE(factory.register_strategy(*plain));
+  for (const auto& config : {std::optional<channel_config>(), std::optional(channel_config())}) {
+    seen.clear();
+    EXPECT_FALSE(factory.create_channel_for_instance(job, config));
+    ASSERT_EQ(seen.size(), 4u);  // the first and 3 more
+    EXPECT_EQ(seen[0].connect_timeout, 5s);
+    EXPECT_EQ(seen[0].request_timeout, 30s);
+    EXPECT_EQ(seen[0].heartbeat, 10s);
+  }
 }
 
 TEST_F(with_factory, pools_one_channel_for_each_instance) {

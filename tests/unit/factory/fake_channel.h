@@ -26,9 +26,11 @@ class fake_channel final : public channel {
     stats_ = stats;
   }
   void begin_close() { connected_ = false; }
+  void lose_peer() { peer_gone_ = true; }  // unnoticed, for nobody drives
   bool was_closed() const { return closed_; }
 
   bool is_connected() const noexcept override { return connected_; }
+  bool still_connected() const noexcept override { return connected_ && !peer_gone_; }
   void close() override {
     const std::lock_guard lock(mutex_);
     closed_ = true;
@@ -71,6 +73,7 @@ class fake_channel final : public channel {
   const std::string type_;
   std::atomic<bool> connected_{true};
   std::atomic<bool> closed_{false};
+  std::atomic<bool> peer_gone_{false};
   mutable std::mutex mutex_;
   std::optional<channel_error> failure_;
   channel_stats stats_;

@@ -25,6 +25,7 @@ channel_pool::maker making(const runtime_instance_id& instance) {
 }
 
 void break_link(const channel_ptr& chan) { dynamic_cast<fake_channel&>(*chan).break_link(); }
+void lose_peer(const channel_ptr& chan) { dynamic_cast<fake_channel&>(*chan).lose_peer(); }
 bool was_closed(const channel_ptr& chan) { return dynamic_cast<fake_channel&>(*chan).was_closed(); }
 
 // Lets a test hold a creation at its middle.
@@ -91,6 +92,22 @@ TEST(pool, replaces_a_channel_that_has_died_and_counts_it) {
   EXPECT_TRUE(was_closed(*first));
   EXPECT_TRUE(pool.has(one));
   EXPECT_EQ(pool.stats_of(one)->reconnects, 1u);
+}
+
+TEST(pool, replaces_a_channel_that_has_not_noticed_that_its_peer_has_gone) {
+  channel_pool pool(1);
+  const auto first = pool.get(one, making(one));
+  lose_peer(*first);
+  EXPECT_FALSE(pool.has(one));
+  EXPECT_EQ(pool.size(), 0u);
+  const auto second = pool.get(one, making(one));
+  ASSERT_TRUE(second);
+  EXPECT_NE(*first, *second);
+  EXPECT_FALSE(was_closed(*first));  // whoever shares it may receive what came before
+  EXPECT_EQ(pool.stats_of(one)->reconnects, 1u);
+  EXPECT_EQ(pool.get(two, making(two)).error().code, errc::limit);
+  lose_peer(*second);
+  EXPECT_TRUE(pool.get(two, making(two)));  // in its place
 }
 
 TEST(pool, counts_a_replacement_once_however_often_it_failed_before) {
