@@ -58,8 +58,9 @@ class loop_core {
   static error not_ours() noexcept {
     return {errc::not_supported, 0, "a loop in a forked child: make one of its own"};
   }
-  // As loop::run_once. Returns also when `until` holds, whoever made it so.
-  result<std::size_t> run_once(std::chrono::nanoseconds max_wait, condition until = {});
+  // As loop::run_once. With `me`: until it has arrived, whatever other threads run meanwhile; who
+  // makes it arrive without the wheel in hand nudges.
+  result<std::size_t> run_once(std::chrono::nanoseconds max_wait, follower* me = nullptr);
 
   // --- sources: any thread; takes the wheel unless it is ours -----------------------------------
   void add(loop_source& source);
@@ -114,7 +115,7 @@ class loop_core {
   woke wait_many(clock::time_point planned, condition until);
   bool spin(clock::time_point planned, std::chrono::nanoseconds limit, const condition& until);
   loop_source* source_of(std::uint64_t token) noexcept;
-  bool take_among_others(clock::time_point deadline);
+  bool take_among_others(clock::time_point deadline, follower* me);
 
   birthplace made_in_;
   std::unique_ptr<reactor> reactor_;
