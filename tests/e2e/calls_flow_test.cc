@@ -1,4 +1,5 @@
 // What happens when something is full: the ring, the call table, the returns ring, the body quota.
+#include <functional>
 #include <thread>
 
 #include "tests/e2e/e2e.h"
@@ -133,6 +134,47 @@ TEST_F(calls_flow, with_max_calls_in_flight_is_overloaded_or_waits_as_told) {
   EXPECT_EQ(ended, 1u);
   EXPECT_EQ(ask(host, "release"), "released");
   ASSERT_TRUE(drive(host, [&] { return ended == 4; }));
+}
+
+TEST_F(calls_flow, with_max_calls_in_flight_goes_on_from_callback_to_callback) {
+  client_options options;
+  options.max_calls = 4;
+  launched host = start(options);
+  const auto echo = id_of(host, "echo");
+  constexpr int each = 500;
+  int ended = 0, refused = 0;
+  std::function<void(int)> next = [&](int left) {
+    const auto started = host.call_async(
+        echo, no_bytes,
+        [&, left](call_result&&) {
+          ++ended;
+          if (left > 1) next(left - 1);
+        },
+        without_waiting());
+    if (!started) ++refused;
+  };
+  for (std::uint32_t i = 0; i < options.max_calls; ++i) next(each);
+  EXPECT_TRUE(drive(host, [&] { return refused != 0 || ended == 4 * each; }));
+  EXPECT_EQ(refused, 0);
+}
+
+TEST_F(calls_flow, with_max_calls_in_flight_goes_on_in_coroutines) {
+  client_options options;
+  options.max_calls = 4;
+  launched host = start(options);
+  const auto echo = id_of(host, "echo");
+  constexpr int each = 500;
+  int ended = 0;
+  const auto pipeline = [&]() -> task<> {
+    for (int i = 0; i < each; ++i) {
+      const auto answer = co_await host.call_task(echo, no_bytes, without_waiting());
+      EXPECT_TRUE(answer) << answer.error().message();
+      if (!answer) break;
+    }
+    ++ended;
+  };
+  for (std::uint32_t i = 0; i < options.max_calls; ++i) ferry::spawn(pipeline());
+  EXPECT_TRUE(drive(host, [&] { return ended == 4; }));
 }
 
 TEST_F(calls_flow, with_max_calls_in_flight_waits_at_most_until_the_deadline) {
