@@ -16,6 +16,9 @@
 //           protocol. timeout (2001). cancelled (2002). overloaded (3002): no room and not told to
 //           wait. Codes of the function itself pass through. `maybe_executed` says whether a retry
 //           could run it twice.
+// Throwing  not from a callback: what it throws ends the process (std::terminate), where it is
+//           thrown. It may run inside a blocking call of another part of the program, which could
+//           not handle it. What leaves a coroutine is thrown where that is awaited.
 // Fork      a forked child must not use its parent's client; there every call fails with
 //           `not_supported`, and destroying it leaves the parent's session alone.
 // Source    engine/README.md, "Calls".

@@ -8,6 +8,8 @@
 //
 // Threads   post: any thread, at any time. run_once, run and all that drives: one thread at a time;
 //           others wait their turn. Callbacks and coroutines run on the thread that drives.
+// Throwing  not from a callback or a posted job: what it throws ends the process (std::terminate),
+//           where it is thrown. Nothing of it can reach run_once or another thread's call.
 // Lifetime  a handle: copies are the same loop. Clients and channels keep it alive.
 // Errors    create: limit, refused, not_supported as reactor.h. run_once: invalid_request inside a
 //           callback; system when the kernel refuses to wait.

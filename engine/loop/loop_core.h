@@ -83,11 +83,12 @@ class loop_core {
   void activate_all() noexcept;
   bool alone() const noexcept { return live_ == 1; }
   // Runs posts, lets every active source take its turn, runs what is due as of the last scheduler
-  // tick. How much it did.
-  std::size_t turn();
-  std::size_t run_posts();  // alone, without any source
+  // tick. How much it did. What a job or a callback throws ends the process where it is thrown: it
+  // would leave the wheel with this thread, and others' calls half ended.
+  std::size_t turn() noexcept;
+  std::size_t run_posts() noexcept;  // alone, without any source
   // What is due by the precise clock: after a wait that timed out.
-  std::size_t serve_due(clock::time_point now);
+  std::size_t serve_due(clock::time_point now) noexcept;
   // Waits until there is something for turn(), `until` holds, or the deadline, or that of a source
   // or a timer, passes: after `timeout` look at the clock and serve_due(). Not while the wheel is
   // wanted().

@@ -158,6 +158,17 @@ TEST(loop_run, inside_a_callback_says_so_and_starts_nothing) {
   EXPECT_FALSE(began);
 }
 
+// The process ends where it is thrown, and says what it was.
+TEST(loop_run_death, of_a_process_whose_job_throws) {
+  EXPECT_DEATH(
+      {
+        auto on = made_loop();
+        on.post([] { throw std::runtime_error("thrown by a job"); });
+        (void)on.run_once();
+      },
+      "thrown by a job");
+}
+
 TEST(loop_sleep, of_the_longest_time_does_not_end_at_once) {
   auto on = made_loop();
   for (const auto time : {std::chrono::nanoseconds::max(), std::chrono::nanoseconds::max() - 1ns}) {
