@@ -26,9 +26,21 @@ void client::impl::leave_loop() {
   loop_->remove(*this);
 }
 
+void client::impl::let_go(std::shared_ptr<impl> last) {
+  loop_core& loop = *last->loop_;
+  if (loop.forked() || !loop.mine()) return;
+  if (last->inside_ != 0) {
+    impl& self = *last;
+    self.last_ = std::move(last);
+  } else {
+    loop.bury(std::move(last));
+  }
+}
+
 // --- a turn -------------------------------------------------------------------------------------
 
 std::size_t client::impl::turn() {
+  const turning here(*this);
   const std::uint64_t before = ended();
   const std::size_t came = poll();
   core_.collect_returns();
@@ -43,6 +55,7 @@ std::size_t client::impl::turn() {
 }
 
 std::size_t client::impl::tick(clock::time_point now) {
+  const turning here(*this);
   const std::uint64_t before = ended();
   expire(now);
   core_.trim(false);

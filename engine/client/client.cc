@@ -89,7 +89,9 @@ client& client::operator=(client&& other) noexcept {
   return *this;
 }
 client::~client() {
-  if (impl_) impl_->leave_loop();
+  if (!impl_) return;
+  impl_->leave_loop();
+  impl::let_go(std::move(impl_));
 }
 
 result<client, call_error> client::attach(unique_fd socket, client_options options) {
@@ -246,7 +248,8 @@ bidi<body, body> client::open(std::string_view function, call_options options) {
 // --- the session --------------------------------------------------------------------------------
 
 result<std::size_t, call_error> client::run_once(std::chrono::nanoseconds timeout) {
-  return impl_->run_once(timeout);
+  const auto held = impl_;  // a callback may destroy this client
+  return held->run_once(timeout);
 }
 int client::fd() { return impl_->loop_->fd(); }
 result<std::chrono::nanoseconds, call_error> client::ping(call_options options) {

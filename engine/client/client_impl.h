@@ -63,6 +63,8 @@ class client::impl final : public loop_source,
   result<void> open();
   // The client goes: every call ends now. What is left is for streams that outlive it.
   void leave_loop();
+  // Afterwards: inside a callback `last` may be on the stack, and so may its loop be.
+  static void let_go(std::shared_ptr<impl> last);
 
   // --- loop_source ------------------------------------------------------------------------------
   std::size_t turn() override;
@@ -276,6 +278,17 @@ class client::impl final : public loop_source,
   };
 
   // --- driving: only with the wheel in hand -----------------------------------------------------
+  // A turn or tick is on the stack.
+  struct turning {
+    explicit turning(impl& of) noexcept : self(of) { ++self.inside_; }
+    ~turning() {
+      if (--self.inside_ == 0 && self.last_) [[unlikely]]
+        let_go(std::move(self.last_));
+    }
+    turning(const turning&) = delete;
+    turning& operator=(const turning&) = delete;
+    impl& self;
+  };
   std::uint64_t ended() const noexcept { return ended_.load(std::memory_order_relaxed); }
   void count_ended() noexcept { ended_.store(ended() + 1, std::memory_order_relaxed); }
 
@@ -434,6 +447,8 @@ class client::impl final : public loop_source,
   // Of threads in a crowd, before they sleep: fewer after looks that were in vain. A hint.
   std::atomic<std::uint32_t> crowd_looks_{most_crowd_looks};
   std::uint32_t turns_ = 0;
+  std::uint32_t inside_ = 0;    // turns of this client that are on the stack
+  std::shared_ptr<impl> last_;  // of a client that went inside one: held until it is over
   bool finished_ = false;
   room_desk room_;
   std::uint64_t pings_ = 0;

@@ -50,6 +50,14 @@ loop_core::~loop_core() {
 // --- the wheel ----------------------------------------------------------------------------------
 
 void loop_core::leave() {
+  if (buried_.empty()) [[likely]]
+    return release();
+  const auto gone = std::move(buried_);  // after the wheel: it may be all that holds us
+  buried_.clear();
+  release();
+}
+
+void loop_core::release() {
   if (!pollable_.load(std::memory_order_relaxed)) return wheel_.leave();
   // The host sleeps in its own poll: the descriptor has to wake it for news and deadlines.
   const bool news = arm_active() || has_posts();

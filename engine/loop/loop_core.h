@@ -87,6 +87,8 @@ class loop_core {
   // would leave the wheel with this thread, and others' calls half ended.
   std::size_t turn() noexcept;
   std::size_t run_posts() noexcept;  // alone, without any source
+  // Holds what may be on the stack, even us, until the wheel is left.
+  void bury(std::shared_ptr<void> gone) { buried_.push_back(std::move(gone)); }
   // What is due by the precise clock: after a wait that timed out.
   std::size_t serve_due(clock::time_point now) noexcept;
   // Waits until there is something for turn(), `until` holds, or the deadline, or that of a source
@@ -99,6 +101,7 @@ class loop_core {
  private:
   loop_core(std::unique_ptr<reactor> waker, unique_fd wake);
   void wake(loop_source& source) noexcept;
+  void release();
   std::size_t note_ran(std::size_t done) noexcept {
     if (done != 0) ran_.store(ran_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     return done;
@@ -129,6 +132,7 @@ class loop_core {
   };
   std::vector<entry> slots_;
   std::vector<std::uint32_t> free_slots_;
+  std::vector<std::shared_ptr<void>> buried_;
   std::vector<loop_source*> active_;  // polled at every turn; null: removed meanwhile
   std::size_t live_ = 0;
   clock::time_point asleep_due_ = clock::time_point::max();  // lower bound over armed sources
