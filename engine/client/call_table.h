@@ -44,6 +44,16 @@ class call_table {
     enter(mine, id, deadline);
     return id;
   }
+  // Of who began the call and could not send it: nobody can end it until it enters again, with the
+  // same id, or is dropped with its completion. False: somebody else has ended it.
+  bool retract(std::uint64_t id) noexcept { return take_out(id).has_value(); }
+  void enter_again(std::uint64_t id, clock::time_point deadline) noexcept {
+    enter(slot_of(id), id, deadline);
+  }
+  void drop(std::uint64_t id) noexcept {
+    slot_of(id).done.reset();
+    push_free(static_cast<std::uint32_t>(id & index_mask));
+  }
   // Takes the call out, frees its place and hands its completion to `use`, which may begin the next
   // one. False: the id is unknown, or somebody else ended it.
   template <class Use>
@@ -78,7 +88,7 @@ class call_table {
 
   // Whether the call is in flight; it may end in the next instant.
   bool holds(std::uint64_t id) const noexcept {
-    const std::uint64_t index = id & ((1u << index_bits) - 1);
+    const std::uint64_t index = id & index_mask;
     return id != 0 && index < high_water_.load(std::memory_order_acquire) &&
            slots_[index].id.load(std::memory_order_relaxed) == id;
   }
@@ -87,8 +97,8 @@ class call_table {
   // instant may leave its time to the next of its slot.
   void stamp(std::uint64_t id, clock::time_point began) noexcept {
     if (!holds(id)) return;
-    slots_[id & ((1u << index_bits) - 1)].began.store(began.time_since_epoch().count(),
-                                                      std::memory_order_relaxed);
+    slots_[id & index_mask].began.store(began.time_since_epoch().count(),
+                                        std::memory_order_relaxed);
   }
   // each(id, function, began): `began` is the epoch for a call that began an instant ago.
   template <class Each>
@@ -129,10 +139,12 @@ class call_table {
     completion done;
   };
   static constexpr std::uint64_t index_bits = 16;
+  static constexpr std::uint64_t index_mask = (1u << index_bits) - 1;
 
+  slot& slot_of(std::uint64_t id) noexcept { return slots_[id & index_mask]; }
   // Whoever gets the index owns the slot and its completion until it frees the slot.
   std::optional<std::uint32_t> take_out(std::uint64_t id) noexcept {
-    const std::uint64_t index = id & ((1u << index_bits) - 1);
+    const std::uint64_t index = id & index_mask;
     // acquire: pairs with the exchange in take_slot.
     if (id == 0 || index >= high_water_.load(std::memory_order_acquire)) return std::nullopt;
     std::uint64_t expected = id;

@@ -1,3 +1,5 @@
+#include <cstring>
+
 #include "engine/client/client_impl.h"
 
 namespace ferry {
@@ -177,6 +179,36 @@ result<std::size_t, call_error> client::impl::run_once(std::chrono::nanoseconds 
   const std::uint64_t count = ended() - before;
   if (count == 0 && core_.over()) return over_error(false);
   return static_cast<std::size_t>(count);
+}
+
+// --- room ---------------------------------------------------------------------------------------
+
+result<ferry::loan> client::impl::copy_of(std::span<const std::byte> bytes, bool& later) {
+  const bool lent = core_.lent().outstanding() != 0;
+  auto copy = core_.borrow(bytes.size());
+  later = false;
+  if (copy) {
+    std::memcpy(copy->data(), bytes.data(), bytes.size());
+  } else if (copy.error().code == errc::no_memory || copy.error().code == errc::limit) {
+    later = lent && bytes.size() <= core_.options().arena.quota_bytes;
+  }
+  return copy;
+}
+
+result<ferry::loan> client::impl::copy_for_call(std::span<const std::byte> bytes,
+                                                std::chrono::nanoseconds& timeout,
+                                                const call_options& options) {
+  bool later = false;
+  auto copy = copy_of(bytes, later);
+  if (copy || !later || !options.wait_for_room || loop_->mine()) return copy;
+  const auto deadline = from(clock::now(), timeout);
+  const auto room = drive_until(deadline, options.stop, [&] {
+    copy = copy_of(bytes, later);
+    return copy || !later;
+  });
+  timeout = left_until(deadline);
+  if (!room) return room.error();
+  return copy;
 }
 
 // --- giving up ----------------------------------------------------------------------------------

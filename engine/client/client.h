@@ -82,8 +82,11 @@ struct call_options {
   std::optional<std::chrono::nanoseconds> timeout = {};
   // Of streams: the longest wait for one item. Unset: the client's; max(): none.
   std::optional<std::chrono::nanoseconds> idle_timeout = {};
-  stop_ref stop = {};         // cancels when it is requested: a token or a source
-  bool wait_for_room = true;  // false: `overloaded` at once when a ring or the call table is full
+  stop_ref stop = {};  // cancels when it is requested: a token or a source
+  // When a ring or the call table is full, or what the worker holds uses up the memory for bodies:
+  // waits for room, within the deadline; a blocking call and call_async drive the loop meanwhile.
+  // False: `overloaded` at once, as always for call_async inside a callback, which cannot wait.
+  bool wait_for_room = true;
   stream_window window = {};  // how far the worker may send ahead of us
   // How many items we want to send ahead of the function at most; 0: what it allows.
   std::uint16_t send_window = 0;
@@ -132,8 +135,9 @@ class client {
     return call(function, std::span<const std::byte>());
   }
 
-  // Starts a call; `done(call_result&&)` runs once, later, from whoever drives the session (never
-  // from inside this function). An error here means that it was not started and `done` never runs.
+  // Starts a call; `done(call_result&&)` runs once, later, from whoever drives the session: never
+  // from inside this function, though callbacks of other calls may run there while it waits for
+  // room. An error here means that it was not started and `done` never runs.
   template <std::same_as<function_id> Id, call_completion F>
   result<void, call_error> call_async(Id function, std::span<const std::byte> argument, F&& done,
                                       call_options options = {}) {

@@ -94,10 +94,11 @@ class client::impl final : public loop_source,
   loop_core& loop() override { return *loop_; }
 
   // --- calls ------------------------------------------------------------------------------------
-  // Starts a call; the completion is gone afterwards, whether it started or not. `Argument`:
-  // std::span<const std::byte> or ferry::loan&. `watched`: the deadline for the table to watch.
-  // `prepare(id)` runs before the call can end. `timeout`: what waiting for room took is gone from
-  // it afterwards.
+  // Starts a call; the completion is gone afterwards, whether it started or not: if it did not, it
+  // never runs. `Argument`: std::span<const std::byte> or ferry::loan&. `watched`: the deadline for
+  // the table to watch. `prepare(id)` runs before the call can end. `timeout`: what waiting for
+  // room took is gone from it afterwards. While it waits nobody can end the call, so its completion
+  // never runs on this thread before start() returns.
   using nothing = call_table::nothing;
   template <class Argument, class Done, class Prepare = nothing>
   result<std::uint64_t, call_error> start(record_fields fields, Argument&& argument, Done&& done,
@@ -107,9 +108,8 @@ class client::impl final : public loop_source,
                                           Prepare&& prepare = {}) {
     if constexpr (std::is_same_v<std::decay_t<Argument>, std::span<const std::byte>>) {
       if (argument.size() > core_.options().inline_limit) {
-        auto copy = core_.borrow(argument.size());
+        auto copy = copy_for_call(argument, timeout, options);
         if (!copy) return refusal(copy.error());
-        std::memcpy(copy->data(), argument.data(), argument.size());
         return start(fields, *copy, done, watched, timeout, options, when, prepare);
       }
     }
@@ -127,21 +127,26 @@ class client::impl final : public loop_source,
     fields.call = *id;
     fields.deadline_ns = on_the_wire(timeout);
     auto sent = core_.send(fields, argument, when);
+    bool entered = true;
     if (!sent && sent.error().code == errc::full && options.wait_for_room) {
       // The ring is full: reading answers is what makes room.
       const auto deadline = from(clock::now(), timeout);
+      entered = !calls_.retract(*id);
       auto room = drive_until(deadline, options.stop, [&] {
-        if (!calls_.holds(*id)) return true;  // cancelled meanwhile: `sent` is still `full`
+        if (entered) return true;  // the session ended meanwhile, and with it the call
         timeout = left_until(deadline);
         fields.deadline_ns = on_the_wire(timeout);
+        calls_.enter_again(*id, watched);
         sent = core_.send(fields, argument);
-        return sent || sent.error().code != errc::full;
+        entered = sent || sent.error().code != errc::full || !calls_.retract(*id);
+        return entered;
       });
       if (!room) sent = room.error();
     }
     if (!sent) {
       // False: the session ended meanwhile, and with it this call; its completion has run or runs.
-      if (!calls_.end(*id, [](completion&) {})) return *id;
+      if (entered && !calls_.end(*id, [](completion&) {})) return *id;
+      if (!entered) calls_.drop(*id);
       return refusal(sent.error());
     }
     return *id;
@@ -154,11 +159,15 @@ class client::impl final : public loop_source,
     const auto timeout = options.timeout.value_or(options_.timeout);
     const auto deadline = after(timeout);
     auto left = timeout;
+    // Another thread that drives may have ended the call, and with it whoever holds the options.
+    std::stop_token stop;
+    if (options.stop.stop_possible()) [[unlikely]]
+      stop = options.stop.token();
     auto id =
         start(fields, argument, done, deadline, left, options, session_core::notice::now, prepare);
     if (id) {
       // Asked to stop while `prepare` had the call listen, before there was a call to be ended.
-      if (options.stop.stop_requested()) canceller{weak_from_this(), *id}();
+      if (stop.stop_requested()) canceller{weak_from_this(), *id}();
       loop_->due(deadline);
       if (timeout != std::chrono::nanoseconds::max())
         calls_.stamp(*id, deadline - std::max(timeout, std::chrono::nanoseconds::zero()));
@@ -217,6 +226,13 @@ class client::impl final : public loop_source,
     fields.function = number->value;
     return call(fields, argument, options);
   }
+
+  // A loan with the bytes of an argument. `later`: there is no memory for it just now, but what the
+  // worker holds may come back.
+  result<ferry::loan> copy_of(std::span<const std::byte> bytes, bool& later);
+  // Waits for it, as the options say.
+  result<ferry::loan> copy_for_call(std::span<const std::byte> bytes,
+                                    std::chrono::nanoseconds& timeout, const call_options& options);
 
   // Ends the call as cancelled, unless it has ended: from any thread, soon, on whoever drives.
   struct canceller {
