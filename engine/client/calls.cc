@@ -113,6 +113,7 @@ void client::impl::end_all() {
     call_error why = over_error(true);
     done(nullptr, body(), &why);
   });
+  line_.end_all(over_error(false));
 }
 
 bool client::impl::wait_in_crowd(follower& me) {
@@ -216,12 +217,15 @@ result<ferry::loan> client::impl::copy_for_call(std::span<const std::byte> bytes
 void client::impl::canceller::operator()() const noexcept {
   const auto client = self.lock();
   if (!client) return;
-  client->loop_->post([held = self, id = call] {
-    if (const auto still = held.lock()) still->cancel_here(id);
+  client->loop_->post([held = self, id = call, waits = ticket] {
+    if (const auto still = held.lock()) still->cancel_here(id, waits);
   });
 }
 
-void client::impl::cancel_here(std::uint64_t call) {
+void client::impl::cancel_here(std::uint64_t call, std::uint64_t ticket) {
+  if (auto* const waiting = ticket != 0 ? line_.find(ticket) : nullptr) {
+    return waiting_line::give_up(*waiting, cancelled(false));
+  }
   calls_.end(call, [&](completion& done) {
     count_ended();
     give_notice(call, errc::cancelled);
@@ -232,6 +236,7 @@ void client::impl::cancel_here(std::uint64_t call) {
 
 bool client::impl::abandon(std::uint64_t call, errc code) {
   if (!calls_.end(call, [](completion&) {})) return false;
+  serve_soon();
   give_notice(call, code);
   return true;
 }
@@ -270,23 +275,21 @@ result<function_id, call_error> client::impl::function(std::string_view name,
   return names_.try_emplace(std::string(name), function_id{number}).first->second;
 }
 
-result<function_id, call_error> client::impl::bind(const method_key& method, call_options& options,
-                                                   bool without_deadline) {
+std::optional<result<function_id, call_error>> client::impl::try_bind(const method_key& method) {
   const std::uint32_t slot = method.slot();
   if (slot < slot_cache) {
     // acquire: pairs with the release below; the worker was told before.
     const std::uint32_t known = bound_slots_[slot].load(std::memory_order_acquire);
     if (known != 0) return function_id{known};
   }
-  auto bound = bind(method.name(), options, without_deadline);
-  if (bound && slot < slot_cache) {
-    bound_slots_[slot].store(bound->value, std::memory_order_release);
+  auto bound = try_bind(method.name());
+  if (bound && *bound && slot < slot_cache) {
+    bound_slots_[slot].store((*bound)->value, std::memory_order_release);
   }
   return bound;
 }
 
-result<function_id, call_error> client::impl::bind(std::string_view name, call_options& options,
-                                                   bool without_deadline) {
+std::optional<result<function_id, call_error>> client::impl::try_bind(std::string_view name) {
   {
     const std::shared_lock guard(names_mutex_);
     if (const auto known = bound_names_.find(name); known != bound_names_.end()) {
@@ -296,34 +299,45 @@ result<function_id, call_error> client::impl::bind(std::string_view name, call_o
   if (name.empty() || name.size() > core_.options().inline_limit) {
     return call_error{errc::function_not_found, "a function name of that length", false};
   }
+  const std::unique_lock guard(names_mutex_);  // numbers leave in the order of their choice
+  if (const auto known = bound_names_.find(name); known != bound_names_.end()) {
+    return known->second;
+  }
+  if (bound_names_.size() == max_bound_names) {
+    return call_error{errc::overloaded,
+                      fmt::format("{} names are in use, as many as one client may call by name: "
+                                  "ask for the number of further ones with function()",
+                                  max_bound_names),
+                      false};
+  }
+  record_fields fields;
+  fields.kind = record_kind::bind;
+  fields.function = first_bound + static_cast<std::uint32_t>(bound_names_.size());
+  const auto sent = core_.send(fields, std::as_bytes(std::span(name)));
+  if (sent) {
+    return bound_names_.emplace(std::string(name), function_id{fields.function}).first->second;
+  }
+  if (sent.error().code == errc::full) return std::nullopt;
+  return refusal(sent.error());
+}
+
+result<function_id, call_error> client::impl::bind(const method_key& method, call_options& options,
+                                                   bool without_deadline) {
+  if (auto bound = try_bind(method)) return std::move(*bound);
+  return bind(method.name(), options, without_deadline);
+}
+
+result<function_id, call_error> client::impl::bind(std::string_view name, call_options& options,
+                                                   bool without_deadline) {
+  if (auto bound = try_bind(name)) return std::move(*bound);
+  if (!options.wait_for_room) return refusal({errc::full, 0, "no room to name the function"});
   const auto deadline = from(clock::now(), options.timeout.value_or(options_.timeout));
   for (;;) {
-    {
-      const std::unique_lock guard(names_mutex_);  // numbers leave in the order of their choice
-      if (const auto known = bound_names_.find(name); known != bound_names_.end()) {
-        return known->second;
-      }
-      if (bound_names_.size() == max_bound_names) {
-        return call_error{
-            errc::overloaded,
-            fmt::format("{} names are in use, as many as one client may call by name: "
-                        "ask for the number of further ones with function()",
-                        max_bound_names),
-            false};
-      }
-      record_fields fields;
-      fields.kind = record_kind::bind;
-      fields.function = first_bound + static_cast<std::uint32_t>(bound_names_.size());
-      const auto sent = core_.send(fields, std::as_bytes(std::span(name)));
-      if (sent) {
-        return bound_names_.emplace(std::string(name), function_id{fields.function}).first->second;
-      }
-      if (sent.error().code != errc::full || !options.wait_for_room) return refusal(sent.error());
-    }
     // Without the lock: whoever makes room runs callbacks, which may bind names too.
     const auto room = drive_until(deadline, options.stop, [&] { return core_.has_room(); });
     if (!room) return refusal(room.error());
     if (options.timeout || !without_deadline) options.timeout = left_until(deadline);
+    if (auto bound = try_bind(name)) return std::move(*bound);
   }
 }
 

@@ -84,8 +84,9 @@ struct call_options {
   std::optional<std::chrono::nanoseconds> idle_timeout = {};
   stop_ref stop = {};  // cancels when it is requested: a token or a source
   // When a ring or the call table is full, or what the worker holds uses up the memory for bodies:
-  // waits for room, within the deadline; a blocking call and call_async drive the loop meanwhile.
-  // False: `overloaded` at once, as always for call_async inside a callback, which cannot wait.
+  // waits for room, within the deadline. A blocking call and call_async drive the loop meanwhile; a
+  // task is suspended, and tasks get room in the order in which they came. False: `overloaded` at
+  // once, as always for call_async and streams that begin inside a callback, which cannot wait.
   bool wait_for_room = true;
   stream_window window = {};  // how far the worker may send ahead of us
   // How many items we want to send ahead of the function at most; 0: what it allows.
@@ -240,7 +241,9 @@ class client {
 
  private:
   class impl;
+  class waiting;
   class operation;
+  class binding;
   explicit client(std::shared_ptr<impl> state) noexcept;
   result<void, call_error> start(function_id, std::span<const std::byte>, ferry::loan*,
                                  std::uint8_t flags, completion&&, const call_options&);
@@ -251,8 +254,13 @@ class client {
   static constexpr bool no_deadline = true;
   result<function_id, call_error> bind(const method_key& method, call_options& options,
                                        bool without_deadline = false);
-  static result<function_id, call_error> bind_in(impl& of, const method_key& method,
-                                                 call_options& options);
+  // For coroutines: the number, if it is known or there is room to tell the worker; else to wait.
+  static std::optional<result<function_id, call_error>> try_bind_in(impl& of,
+                                                                    const method_key& method);
+  static task<result<function_id, call_error>> await_bind(std::shared_ptr<impl> self,
+                                                          const method_key& method,
+                                                          call_options& options,
+                                                          const std::stop_token& stop);
   static task<call_result> await_call(std::shared_ptr<impl> self, function_id function,
                                       std::span<const std::byte> bytes, ferry::loan* filled,
                                       std::uint8_t flags, call_options options,

@@ -12,7 +12,9 @@
 #include <unordered_map>
 
 #include "engine/client/call_table.h"
+#include "engine/client/call_time.h"
 #include "engine/client/client.h"
+#include "engine/client/waiting_line.h"
 #include "engine/loop/loop_core.h"
 #include "engine/session/session.h"
 #include "engine/spin_lock.h"
@@ -24,9 +26,10 @@
 namespace ferry {
 class client::impl final : public loop_source,
                            public stream_host,
+                           public call_time,
                            public std::enable_shared_from_this<client::impl> {
  public:
-  using clock = std::chrono::steady_clock;
+  using clock = call_time::clock;
 
   static constexpr std::size_t poll_batch =
       64;                                  // answers handled between two looks at anything else
@@ -34,29 +37,6 @@ class client::impl final : public loop_source,
   static constexpr std::uint32_t most_in_a_row = 64;    // calls of one thread while others wait
   static constexpr std::uint32_t most_crowd_looks = 8;  // each lets every other thread run once
   static constexpr auto retry_pause = std::chrono::microseconds(50);  // when another thread drives
-
-  // Reading the precise clock costs more than sending a record. A deadline of a second or more may
-  // be a tick late, never early.
-  static constexpr auto coarse_is_enough = std::chrono::seconds(1);
-
-  static clock::time_point after(std::chrono::nanoseconds timeout) {
-    if (timeout == std::chrono::nanoseconds::max()) return clock::time_point::max();
-    return from(timeout < coarse_is_enough ? clock::now() : coarse_now() + coarse_tick, timeout);
-  }
-  static clock::time_point from(clock::time_point now, std::chrono::nanoseconds timeout) {
-    if (timeout > clock::time_point::max() - now) return clock::time_point::max();
-    return now + std::max(timeout, std::chrono::nanoseconds::zero());
-  }
-  static std::chrono::nanoseconds left_until(clock::time_point deadline) {
-    if (deadline == clock::time_point::max()) return std::chrono::nanoseconds::max();
-    return std::max<std::chrono::nanoseconds>(deadline - clock::now(),
-                                              std::chrono::nanoseconds::zero());
-  }
-  // As records carry it: 0 is none, what has run out is the least there is.
-  static std::uint64_t on_the_wire(std::chrono::nanoseconds timeout) {
-    if (timeout == std::chrono::nanoseconds::max()) return 0;
-    return static_cast<std::uint64_t>(std::max<std::int64_t>(timeout.count(), 1));
-  }
 
   impl(std::shared_ptr<loop_core> loop, std::unique_ptr<session> session, client_options options);
   // Joins the loop. Apart from the constructor, since it can fail.
@@ -147,6 +127,7 @@ class client::impl final : public loop_source,
       // False: the session ended meanwhile, and with it this call; its completion has run or runs.
       if (entered && !calls_.end(*id, [](completion&) {})) return *id;
       if (!entered) calls_.drop(*id);
+      serve_soon();
       return refusal(sent.error());
     }
     return *id;
@@ -234,13 +215,22 @@ class client::impl final : public loop_source,
   result<ferry::loan> copy_for_call(std::span<const std::byte> bytes,
                                     std::chrono::nanoseconds& timeout, const call_options& options);
 
+  // One try to start the call of a coroutine, which drives nothing: in waiting.h.
+  template <class Argument, class Prepare>
+  waiting_line::tried try_start(record_fields fields, Argument&& argument, completion& done,
+                                std::chrono::nanoseconds timeout, const call_options& options,
+                                Prepare&& prepare, error& lack);
+  // A place is free, or somebody came into the line: those in line are tried soon. Any thread.
+  void serve_soon();
+
   // Ends the call as cancelled, unless it has ended: from any thread, soon, on whoever drives.
   struct canceller {
     std::weak_ptr<impl> self;
     std::uint64_t call;
+    std::uint64_t ticket = 0;  // in line; 0: never there
     void operator()() const noexcept;
   };
-  void cancel_here(std::uint64_t call);
+  void cancel_here(std::uint64_t call, std::uint64_t ticket);
   void give_notice(std::uint64_t call, errc code);  // to the worker
   // Ends the call without running its completion. False: it has ended, or is just being ended.
   bool abandon(std::uint64_t call, errc code);
@@ -254,6 +244,9 @@ class client::impl final : public loop_source,
                                        bool without_deadline);
   result<function_id, call_error> bind(std::string_view name, call_options& options,
                                        bool without_deadline);
+  // The same if there is room for it now.
+  std::optional<result<function_id, call_error>> try_bind(const method_key& method);
+  std::optional<result<function_id, call_error>> try_bind(std::string_view name);
   result<std::chrono::nanoseconds, call_error> ping(const call_options& options);
 
   std::shared_ptr<stream_core> open_stream(function_id function, std::span<const std::byte> bytes,
@@ -282,6 +275,7 @@ class client::impl final : public loop_source,
   std::unique_ptr<session> session_;
   session_core& core_;
   call_table calls_;
+  waiting_line line_;  // of coroutines
   std::atomic<std::uint64_t> stale_{0};
   std::atomic<bool> closed_{false};  // by this side
 
@@ -306,7 +300,11 @@ class client::impl final : public loop_source,
     impl& self;
   };
   std::uint64_t ended() const noexcept { return ended_.load(std::memory_order_relaxed); }
-  void count_ended() noexcept { ended_.store(ended() + 1, std::memory_order_relaxed); }
+  void count_ended() noexcept {
+    ended_.store(ended() + 1, std::memory_order_relaxed);
+    if (line_.any()) [[unlikely]]
+      serve_soon();
+  }
 
   void land(const record_fields& fields, body&& content) {
     if (fields.kind == record_kind::reply) [[likely]] {
@@ -414,6 +412,7 @@ class client::impl final : public loop_source,
   void end_all();
   void drive_until_arrived(follower& me, clock::time_point deadline);
   void serve_room() { room_.serve(*session_, *loop_, *this); }
+  void serve_line();
 
   // Drives, or waits while another thread does, until `ready` says so. Errors: full, closed,
   // timeout, cancelled.
@@ -458,6 +457,7 @@ class client::impl final : public loop_source,
   void forget_stream(std::uint64_t call);
 
   std::atomic<std::uint64_t> ended_{0};  // calls; counted by the driver
+  bool line_at_desk_ = false;            // it waits at room_
   follower* here_ = nullptr;             // the driver's own, if it waits for one call
   std::uint32_t in_a_row_ = 0;
   // Of threads in a crowd, before they sleep: fewer after looks that were in vain. A hint.

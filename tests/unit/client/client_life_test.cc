@@ -63,15 +63,16 @@ TEST_F(client_life, may_end_in_a_callback_of_its_own_and_ends_its_calls_once) {
     const auto silent = host->function("silent");
     ASSERT_TRUE(silent);
     int closed = 0, resumed = 0, ended = 0;
+    const auto waiting = [&]() -> task<> {
+      const auto outcome = co_await host->call_task(*silent, no_bytes);
+      resumed += outcome.error().code == errc::closed;
+    };
     for (int i = 0; i < 10; ++i) {
       ASSERT_TRUE(host->call_async(*silent, no_bytes, [&](call_result&& outcome) {
         closed += outcome.error().code == errc::closed;
         ++ended;
       }));
-      ferry::spawn([](client& of, function_id to, int& count) -> task<> {
-        const auto outcome = co_await of.call_task(to, no_bytes);
-        count += outcome.error().code == errc::closed;
-      }(*host, *silent, resumed));
+      ferry::spawn(waiting());
     }
     ASSERT_TRUE(host->call_async(
         add,
