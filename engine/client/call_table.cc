@@ -9,7 +9,7 @@ namespace ferry {
 call_table::call_table(std::uint32_t capacity)
     : capacity_(capacity), earliest_(clock::time_point::max().time_since_epoch().count()) {
   FERRY_CHECK(capacity > 0 && capacity < (1u << index_bits));
-  void* const pages = ::mmap(nullptr, capacity * sizeof(slot), PROT_READ | PROT_WRITE,
+  void* const pages = ::mmap(nullptr, (capacity + 1) * sizeof(slot), PROT_READ | PROT_WRITE,
                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (pages == MAP_FAILED) throw std::bad_alloc();
   slots_ = static_cast<slot*>(pages);
@@ -18,12 +18,12 @@ call_table::call_table(std::uint32_t capacity)
 call_table::~call_table() {
   const std::uint32_t used = high_water_.load(std::memory_order_acquire);
   for (std::uint32_t index = 0; index < used; ++index) std::destroy_at(&slots_[index]);
-  ::munmap(slots_, capacity_ * sizeof(slot));
+  ::munmap(slots_, (capacity_ + 1) * sizeof(slot));
 }
 
 std::optional<std::uint32_t> call_table::take_slot() noexcept {
   if (spare_.load(std::memory_order_relaxed) != 0) {
-    // acquire: pairs with the release in end_driving(); the slot's last user is done with it.
+    // acquire: pairs with the release in free_driving(); the slot's last user is done with it.
     if (const std::uint32_t found = spare_.exchange(0, std::memory_order_acquire)) return found - 1;
   }
   // acquire: pairs with the release in push_free; the slot's last user is done with it.
@@ -37,7 +37,7 @@ std::optional<std::uint32_t> call_table::take_slot() noexcept {
   }
   std::uint32_t index = high_water_.load(std::memory_order_relaxed);
   do {
-    if (index == capacity_) return std::nullopt;
+    if (index > capacity_) return std::nullopt;
     // release: pairs with the acquire in end() and sweep().
   } while (!high_water_.compare_exchange_weak(index, index + 1, std::memory_order_release,
                                               std::memory_order_relaxed));

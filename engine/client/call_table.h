@@ -2,6 +2,7 @@
 // Units     slots; an id is a generation and a slot, never 0, not reused within 2^48 calls of a
 //           slot.
 // Threads   any; lock-free. Of several threads that end one call, exactly one gets its completion.
+// Errors    what a completion throws ends the process (std::terminate).
 // Memory    all slots are made at the start; their pages are touched only as deep as calls overlap.
 // Source    engine/README.md, "Calls".
 #pragma once
@@ -9,6 +10,7 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "engine/client/completion.h"
 
@@ -42,33 +44,51 @@ class call_table {
     enter(mine, id, deadline);
     return id;
   }
-  // Takes the call out and hands its completion to `use`, in place. False: the id is unknown, or
-  // somebody else ended it.
+  // Of who began the call and could not send it: nobody can end it until it enters again, with the
+  // same id, or is dropped with its completion. False: somebody else has ended it.
+  bool retract(std::uint64_t id) noexcept { return take_out(id).has_value(); }
+  void enter_again(std::uint64_t id, clock::time_point deadline) noexcept {
+    enter(slot_of(id), id, deadline);
+  }
+  void drop(std::uint64_t id) noexcept {
+    slot_of(id).done.reset();
+    push_free(static_cast<std::uint32_t>(id & index_mask));
+  }
+  // Takes the call out, frees its place and hands its completion to `use`, which may begin the next
+  // one. False: the id is unknown, or somebody else ended it.
   template <class Use>
-  bool end(std::uint64_t id, Use&& use) {
-    const auto index = take_out(id, use);
-    if (index) push_free(*index);
-    return index.has_value();
+  bool end(std::uint64_t id, Use&& use) noexcept {
+    const auto index = take_out(id);
+    if (!index) return false;
+    completion done = std::move(slots_[*index].done);
+    push_free(*index);
+    use(done);
+    return true;
   }
   // The same of whoever drives the client, one thread at a time: without a locked instruction for
-  // the slot, which the next call takes.
+  // the slot, which the next call takes, and without moving the completion. The slot in reserve is
+  // free instead of ours, which is the reserve when the completion has run.
   template <class Use>
-  bool end_driving(std::uint64_t id, Use&& use) {
-    const auto index = take_out(id, use);
+  bool end_driving(std::uint64_t id, Use&& use) noexcept {
+    const auto index = take_out(id);
     if (!index) return false;
-    // relaxed: only we store what is not 0, so it stays 0 until we do.
-    if (spare_.load(std::memory_order_relaxed) == 0) {
-      // release: pairs with the acquire in take_slot(); the slot is free.
-      spare_.store(*index + 1, std::memory_order_release);
-    } else {
-      push_free(*index);
+    if (reserve_ == nowhere) [[unlikely]] {  // inside another completion
+      completion done = std::move(slots_[*index].done);
+      free_driving(*index);
+      use(done);
+      return true;
     }
+    free_driving(std::exchange(reserve_, nowhere));
+    completion& done = slots_[*index].done;
+    use(done);
+    done.reset();
+    reserve_ = *index;
     return true;
   }
 
   // Whether the call is in flight; it may end in the next instant.
   bool holds(std::uint64_t id) const noexcept {
-    const std::uint64_t index = id & ((1u << index_bits) - 1);
+    const std::uint64_t index = id & index_mask;
     return id != 0 && index < high_water_.load(std::memory_order_acquire) &&
            slots_[index].id.load(std::memory_order_relaxed) == id;
   }
@@ -77,8 +97,8 @@ class call_table {
   // instant may leave its time to the next of its slot.
   void stamp(std::uint64_t id, clock::time_point began) noexcept {
     if (!holds(id)) return;
-    slots_[id & ((1u << index_bits) - 1)].began.store(began.time_since_epoch().count(),
-                                                      std::memory_order_relaxed);
+    slots_[id & index_mask].began.store(began.time_since_epoch().count(),
+                                        std::memory_order_relaxed);
   }
   // each(id, function, began): `began` is the epoch for a call that began an instant ago.
   template <class Each>
@@ -119,27 +139,34 @@ class call_table {
     completion done;
   };
   static constexpr std::uint64_t index_bits = 16;
+  static constexpr std::uint64_t index_mask = (1u << index_bits) - 1;
 
-  template <class Use>
-  std::optional<std::uint32_t> take_out(std::uint64_t id, Use&& use) {
-    const std::uint64_t index = id & ((1u << index_bits) - 1);
+  slot& slot_of(std::uint64_t id) noexcept { return slots_[id & index_mask]; }
+  // Whoever gets the index owns the slot and its completion until it frees the slot.
+  std::optional<std::uint32_t> take_out(std::uint64_t id) noexcept {
+    const std::uint64_t index = id & index_mask;
     // acquire: pairs with the exchange in take_slot.
     if (id == 0 || index >= high_water_.load(std::memory_order_acquire)) return std::nullopt;
-    slot& mine = slots_[index];
     std::uint64_t expected = id;
-    // acquire: pairs with the release store in enter(); the completion is there. Whoever exchanges
-    // the id for 0 owns the slot until it is free.
-    if (!mine.id.compare_exchange_strong(expected, 0, std::memory_order_acquire)) {
+    // acquire: pairs with the release store in enter(); the completion is there.
+    if (!slots_[index].id.compare_exchange_strong(expected, 0, std::memory_order_acquire)) {
       return std::nullopt;
     }
-    use(mine.done);
-    mine.done.reset();
     return static_cast<std::uint32_t>(index);
   }
 
   std::optional<std::uint32_t> take_slot() noexcept;
   void enter(slot& mine, std::uint64_t id, clock::time_point deadline) noexcept;
   void push_free(std::uint32_t index) noexcept;
+  void free_driving(std::uint32_t index) noexcept {
+    // relaxed: only we store what is not 0, so it stays 0 until we do.
+    if (spare_.load(std::memory_order_relaxed) == 0) {
+      // release: pairs with the acquire in take_slot(); the slot is free.
+      spare_.store(index + 1, std::memory_order_release);
+    } else {
+      push_free(index);
+    }
+  }
   void note_deadline(std::int64_t deadline) noexcept;
 
   template <class Each>
@@ -162,10 +189,13 @@ class call_table {
     }
   }
 
+  static constexpr std::uint32_t nowhere = ~std::uint32_t{0};
+
   std::uint32_t capacity_;
+  std::uint32_t reserve_ = 0;  // of whoever drives: a slot beyond the capacity, or nowhere
   // Fresh pages of zeros, which are unused slots: those that calls never reach stay untouched.
   slot* slots_;
-  std::atomic<std::uint32_t> high_water_{0};  // slots ever used
+  std::atomic<std::uint32_t> high_water_{1};  // slots ever used; the first is the reserve
   // Free slots, last used first: index + 1 in the low half, a counter against ABA in the high half.
   alignas(pad_bytes) std::atomic<std::uint64_t> free_{0};
   std::atomic<std::uint32_t> spare_{0};  // a free slot: index + 1; stored by whoever drives

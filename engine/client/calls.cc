@@ -1,3 +1,5 @@
+#include <cstring>
+
 #include "engine/client/client_impl.h"
 
 namespace ferry {
@@ -26,9 +28,21 @@ void client::impl::leave_loop() {
   loop_->remove(*this);
 }
 
+void client::impl::let_go(std::shared_ptr<impl> last) {
+  loop_core& loop = *last->loop_;
+  if (loop.forked() || !loop.mine()) return;
+  if (last->inside_ != 0) {
+    impl& self = *last;
+    self.last_ = std::move(last);
+  } else {
+    loop.bury(std::move(last));
+  }
+}
+
 // --- a turn -------------------------------------------------------------------------------------
 
 std::size_t client::impl::turn() {
+  const turning here(*this);
   const std::uint64_t before = ended();
   const std::size_t came = poll();
   core_.collect_returns();
@@ -43,6 +57,7 @@ std::size_t client::impl::turn() {
 }
 
 std::size_t client::impl::tick(clock::time_point now) {
+  const turning here(*this);
   const std::uint64_t before = ended();
   expire(now);
   core_.trim(false);
@@ -100,6 +115,7 @@ void client::impl::end_all() {
     call_error why = over_error(true);
     done(nullptr, body(), &why);
   });
+  line_.end_all(over_error(false));
 }
 
 bool client::impl::wait_in_crowd(follower& me) {
@@ -168,17 +184,50 @@ result<std::size_t, call_error> client::impl::run_once(std::chrono::nanoseconds 
   return static_cast<std::size_t>(count);
 }
 
+// --- room ---------------------------------------------------------------------------------------
+
+result<ferry::loan> client::impl::copy_of(std::span<const std::byte> bytes, bool& later) {
+  const bool lent = core_.lent().outstanding() != 0;
+  auto copy = core_.borrow(bytes.size());
+  later = false;
+  if (copy) {
+    std::memcpy(copy->data(), bytes.data(), bytes.size());
+  } else if (copy.error().code == errc::no_memory || copy.error().code == errc::limit) {
+    later = lent && bytes.size() <= core_.options().arena.quota_bytes;
+  }
+  return copy;
+}
+
+result<ferry::loan> client::impl::copy_for_call(std::span<const std::byte> bytes,
+                                                std::chrono::nanoseconds& timeout,
+                                                const call_options& options) {
+  bool later = false;
+  auto copy = copy_of(bytes, later);
+  if (copy || !later || !options.wait_for_room || loop_->mine()) return copy;
+  const auto deadline = from(clock::now(), timeout);
+  const auto room = drive_until(deadline, options.stop, [&] {
+    copy = copy_of(bytes, later);
+    return copy || !later;
+  });
+  timeout = left_until(deadline);
+  if (!room) return room.error();
+  return copy;
+}
+
 // --- giving up ----------------------------------------------------------------------------------
 
 void client::impl::canceller::operator()() const noexcept {
   const auto client = self.lock();
   if (!client) return;
-  client->loop_->post([held = self, id = call] {
-    if (const auto still = held.lock()) still->cancel_here(id);
+  client->loop_->post([held = self, id = call, waits = ticket] {
+    if (const auto still = held.lock()) still->cancel_here(id, waits);
   });
 }
 
-void client::impl::cancel_here(std::uint64_t call) {
+void client::impl::cancel_here(std::uint64_t call, std::uint64_t ticket) {
+  if (auto* const waiting = ticket != 0 ? line_.find(ticket) : nullptr) {
+    return waiting_line::give_up(*waiting, cancelled(false));
+  }
   calls_.end(call, [&](completion& done) {
     count_ended();
     give_notice(call, errc::cancelled);
@@ -189,6 +238,7 @@ void client::impl::cancel_here(std::uint64_t call) {
 
 bool client::impl::abandon(std::uint64_t call, errc code) {
   if (!calls_.end(call, [](completion&) {})) return false;
+  serve_soon();
   give_notice(call, code);
   return true;
 }
@@ -227,23 +277,21 @@ result<function_id, call_error> client::impl::function(std::string_view name,
   return names_.try_emplace(std::string(name), function_id{number}).first->second;
 }
 
-result<function_id, call_error> client::impl::bind(const method_key& method, call_options& options,
-                                                   bool without_deadline) {
+std::optional<result<function_id, call_error>> client::impl::try_bind(const method_key& method) {
   const std::uint32_t slot = method.slot();
   if (slot < slot_cache) {
     // acquire: pairs with the release below; the worker was told before.
     const std::uint32_t known = bound_slots_[slot].load(std::memory_order_acquire);
     if (known != 0) return function_id{known};
   }
-  auto bound = bind(method.name(), options, without_deadline);
-  if (bound && slot < slot_cache) {
-    bound_slots_[slot].store(bound->value, std::memory_order_release);
+  auto bound = try_bind(method.name());
+  if (bound && *bound && slot < slot_cache) {
+    bound_slots_[slot].store((*bound)->value, std::memory_order_release);
   }
   return bound;
 }
 
-result<function_id, call_error> client::impl::bind(std::string_view name, call_options& options,
-                                                   bool without_deadline) {
+std::optional<result<function_id, call_error>> client::impl::try_bind(std::string_view name) {
   {
     const std::shared_lock guard(names_mutex_);
     if (const auto known = bound_names_.find(name); known != bound_names_.end()) {
@@ -253,34 +301,45 @@ result<function_id, call_error> client::impl::bind(std::string_view name, call_o
   if (name.empty() || name.size() > core_.options().inline_limit) {
     return call_error{errc::function_not_found, "a function name of that length", false};
   }
+  const std::unique_lock guard(names_mutex_);  // numbers leave in the order of their choice
+  if (const auto known = bound_names_.find(name); known != bound_names_.end()) {
+    return known->second;
+  }
+  if (bound_names_.size() == max_bound_names) {
+    return call_error{errc::overloaded,
+                      fmt::format("{} names are in use, as many as one client may call by name: "
+                                  "ask for the number of further ones with function()",
+                                  max_bound_names),
+                      false};
+  }
+  record_fields fields;
+  fields.kind = record_kind::bind;
+  fields.function = first_bound + static_cast<std::uint32_t>(bound_names_.size());
+  const auto sent = core_.send(fields, std::as_bytes(std::span(name)));
+  if (sent) {
+    return bound_names_.emplace(std::string(name), function_id{fields.function}).first->second;
+  }
+  if (sent.error().code == errc::full) return std::nullopt;
+  return refusal(sent.error());
+}
+
+result<function_id, call_error> client::impl::bind(const method_key& method, call_options& options,
+                                                   bool without_deadline) {
+  if (auto bound = try_bind(method)) return std::move(*bound);
+  return bind(method.name(), options, without_deadline);
+}
+
+result<function_id, call_error> client::impl::bind(std::string_view name, call_options& options,
+                                                   bool without_deadline) {
+  if (auto bound = try_bind(name)) return std::move(*bound);
+  if (!options.wait_for_room) return refusal({errc::full, 0, "no room to name the function"});
   const auto deadline = from(clock::now(), options.timeout.value_or(options_.timeout));
   for (;;) {
-    {
-      const std::unique_lock guard(names_mutex_);  // numbers leave in the order of their choice
-      if (const auto known = bound_names_.find(name); known != bound_names_.end()) {
-        return known->second;
-      }
-      if (bound_names_.size() == max_bound_names) {
-        return call_error{
-            errc::overloaded,
-            fmt::format("{} names are in use, as many as one client may call by name: "
-                        "ask for the number of further ones with function()",
-                        max_bound_names),
-            false};
-      }
-      record_fields fields;
-      fields.kind = record_kind::bind;
-      fields.function = first_bound + static_cast<std::uint32_t>(bound_names_.size());
-      const auto sent = core_.send(fields, std::as_bytes(std::span(name)));
-      if (sent) {
-        return bound_names_.emplace(std::string(name), function_id{fields.function}).first->second;
-      }
-      if (sent.error().code != errc::full || !options.wait_for_room) return refusal(sent.error());
-    }
     // Without the lock: whoever makes room runs callbacks, which may bind names too.
     const auto room = drive_until(deadline, options.stop, [&] { return core_.has_room(); });
     if (!room) return refusal(room.error());
     if (options.timeout || !without_deadline) options.timeout = left_until(deadline);
+    if (auto bound = try_bind(name)) return std::move(*bound);
   }
 }
 

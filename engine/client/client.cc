@@ -15,73 +15,6 @@ record_fields call_of(function_id function, std::uint8_t flags = 0) {
 
 }  // namespace
 
-// One call that a coroutine awaits. Destroyed while it waits, it cancels.
-class client::operation {
- public:
-  operation(impl& client, function_id function, std::span<const std::byte> bytes,
-            ferry::loan* filled, std::uint8_t flags, const call_options& options,
-            const std::stop_token& stop) noexcept
-      : impl_(client),
-        function_(function),
-        bytes_(bytes),
-        filled_(filled),
-        flags_(flags),
-        options_(options),
-        token_(stop) {
-    options_.stop = token_;  // theirs may be gone by now
-  }
-  operation(const operation&) = delete;
-  operation& operator=(const operation&) = delete;
-  ~operation() {
-    if (call_ != 0) impl_.abandon(call_, errc::cancelled);
-  }
-
-  bool await_ready() {
-    if (!token_.stop_requested()) return false;
-    outcome_.emplace(impl::cancelled(false));
-    return true;
-  }
-  bool await_suspend(std::coroutine_handle<> waiting) {
-    completion done([this, waiting](const record_fields*, body&& content, call_error* why) {
-      if (why != nullptr) {
-        outcome_.emplace(std::move(*why));
-      } else {
-        outcome_.emplace(std::move(content));
-      }
-      call_ = 0;
-      waiting.resume();
-    });
-    // Before it is known: from then on the driver may end it, and us.
-    const auto begun = [this](std::uint64_t call) {
-      call_ = call;
-      if (token_.stop_possible()) {
-        stop_.emplace(token_, impl::canceller{impl_.weak_from_this(), call});
-      }
-    };
-    auto started =
-        filled_ != nullptr
-            ? impl_.start_async(call_of(function_, flags_), *filled_, done, options_, begun)
-            : impl_.start_async(call_of(function_, flags_), bytes_, done, options_, begun);
-    if (started) return true;
-    call_ = 0;
-    outcome_.emplace(std::move(started).error());
-    return false;
-  }
-  call_result await_resume() { return std::move(*outcome_); }
-
- private:
-  impl& impl_;
-  function_id function_;
-  std::span<const std::byte> bytes_;
-  ferry::loan* filled_;
-  std::uint8_t flags_;
-  call_options options_;
-  const std::stop_token& token_;
-  std::uint64_t call_ = 0;  // in flight
-  std::optional<call_result> outcome_;
-  std::optional<std::stop_callback<impl::canceller>> stop_;
-};
-
 client::client(std::shared_ptr<impl> state) noexcept : impl_(std::move(state)) {}
 client::client(client&&) noexcept = default;
 client& client::operator=(client&& other) noexcept {
@@ -89,7 +22,9 @@ client& client::operator=(client&& other) noexcept {
   return *this;
 }
 client::~client() {
-  if (impl_) impl_->leave_loop();
+  if (!impl_) return;
+  impl_->leave_loop();
+  impl::let_go(std::move(impl_));
 }
 
 result<client, call_error> client::attach(unique_fd socket, client_options options) {
@@ -124,11 +59,6 @@ result<function_id, call_error> client::bind(const method_key& method, call_opti
                                              bool without_deadline) {
   return impl_->bind(method, options, without_deadline);
 }
-result<function_id, call_error> client::bind_in(impl& of, const method_key& method,
-                                                call_options& options) {
-  return of.bind(method, options, false);
-}
-
 result<ferry::loan> client::loan(std::uint64_t size_bytes) {
   return impl_->core_.borrow(size_bytes);
 }
@@ -185,26 +115,6 @@ result<void, call_error> client::start(function_id function, std::span<const std
   });
 }
 
-task<call_result> client::call_task(function_id function, std::span<const std::byte> argument,
-                                    call_options options) {
-  return await_call(impl_, function, argument, nullptr, 0, options, options.stop.token());
-}
-task<call_result> client::call_task(function_id function, ferry::loan argument,
-                                    call_options options) {
-  const auto with_loan = [](std::shared_ptr<impl> self, function_id to, ferry::loan filled,
-                            call_options how, std::stop_token stop) -> task<call_result> {
-    co_return co_await operation(*self, to, {}, &filled, 0, how, stop);
-  };
-  return with_loan(impl_, function, std::move(argument), options, options.stop.token());
-}
-
-task<call_result> client::await_call(std::shared_ptr<impl> self, function_id function,
-                                     std::span<const std::byte> bytes, ferry::loan* filled,
-                                     std::uint8_t flags, call_options options,
-                                     std::stop_token stop) {
-  co_return co_await operation(*self, function, bytes, filled, flags, options, stop);
-}
-
 // --- streams ------------------------------------------------------------------------------------
 
 std::shared_ptr<stream_core> client::open_stream(const result<function_id, call_error>& function,
@@ -246,7 +156,8 @@ bidi<body, body> client::open(std::string_view function, call_options options) {
 // --- the session --------------------------------------------------------------------------------
 
 result<std::size_t, call_error> client::run_once(std::chrono::nanoseconds timeout) {
-  return impl_->run_once(timeout);
+  const auto held = impl_;  // a callback may destroy this client
+  return held->run_once(timeout);
 }
 int client::fd() { return impl_->loop_->fd(); }
 result<std::chrono::nanoseconds, call_error> client::ping(call_options options) {

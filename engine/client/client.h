@@ -7,7 +7,9 @@
 //           answer drives the loop, also for the others; callbacks and coroutines run on the thread
 //           that drives. run_once: any one thread at a time is useful. No thread is started.
 // Lifetime  bodies, loans and streams may outlive the client. Destroying it ends every call first:
-//           callbacks run with `closed`. Not from inside a callback of its own.
+//           callbacks run with `closed`, tasks that wait are resumed with it. Also from inside a
+//           callback of its own, or by a coroutine that owns it, while nobody blocks in another
+//           of its functions than run_once and run.
 // Deadline  of a call: from its start to its answer, whatever happens between. Three states: unset
 //           means the client's, a value, or max(): none. The worker is told what is left.
 // Cancel    by call_options::stop, from any thread; by destroying a task that waits, or a stream.
@@ -16,6 +18,9 @@
 //           protocol. timeout (2001). cancelled (2002). overloaded (3002): no room and not told to
 //           wait. Codes of the function itself pass through. `maybe_executed` says whether a retry
 //           could run it twice.
+// Throwing  not from a callback: what it throws ends the process (std::terminate), where it is
+//           thrown. It may run inside a blocking call of another part of the program, which could
+//           not handle it. What leaves a coroutine is thrown where that is awaited.
 // Fork      a forked child must not use its parent's client; there every call fails with
 //           `not_supported`, and destroying it leaves the parent's session alone.
 // Source    engine/README.md, "Calls".
@@ -77,8 +82,12 @@ struct call_options {
   std::optional<std::chrono::nanoseconds> timeout = {};
   // Of streams: the longest wait for one item. Unset: the client's; max(): none.
   std::optional<std::chrono::nanoseconds> idle_timeout = {};
-  stop_ref stop = {};         // cancels when it is requested: a token or a source
-  bool wait_for_room = true;  // false: `overloaded` at once when a ring or the call table is full
+  stop_ref stop = {};  // cancels when it is requested: a token or a source
+  // When a ring or the call table is full, or what the worker holds uses up the memory for bodies:
+  // waits for room, within the deadline. A blocking call and call_async drive the loop meanwhile; a
+  // task is suspended, and tasks get room in the order in which they came. False: `overloaded` at
+  // once, as always for call_async and streams that begin inside a callback, which cannot wait.
+  bool wait_for_room = true;
   stream_window window = {};  // how far the worker may send ahead of us
   // How many items we want to send ahead of the function at most; 0: what it allows.
   std::uint16_t send_window = 0;
@@ -127,8 +136,9 @@ class client {
     return call(function, std::span<const std::byte>());
   }
 
-  // Starts a call; `done(call_result&&)` runs once, later, from whoever drives the session (never
-  // from inside this function). An error here means that it was not started and `done` never runs.
+  // Starts a call; `done(call_result&&)` runs once, later, from whoever drives the session: never
+  // from inside this function, though callbacks of other calls may run there while it waits for
+  // room. An error here means that it was not started and `done` never runs.
   template <std::same_as<function_id> Id, call_completion F>
   result<void, call_error> call_async(Id function, std::span<const std::byte> argument, F&& done,
                                       call_options options = {}) {
@@ -231,7 +241,9 @@ class client {
 
  private:
   class impl;
+  class waiting;
   class operation;
+  class binding;
   explicit client(std::shared_ptr<impl> state) noexcept;
   result<void, call_error> start(function_id, std::span<const std::byte>, ferry::loan*,
                                  std::uint8_t flags, completion&&, const call_options&);
@@ -242,8 +254,13 @@ class client {
   static constexpr bool no_deadline = true;
   result<function_id, call_error> bind(const method_key& method, call_options& options,
                                        bool without_deadline = false);
-  static result<function_id, call_error> bind_in(impl& of, const method_key& method,
-                                                 call_options& options);
+  // For coroutines: the number, if it is known or there is room to tell the worker; else to wait.
+  static std::optional<result<function_id, call_error>> try_bind_in(impl& of,
+                                                                    const method_key& method);
+  static task<result<function_id, call_error>> await_bind(std::shared_ptr<impl> self,
+                                                          const method_key& method,
+                                                          call_options& options,
+                                                          const std::stop_token& stop);
   static task<call_result> await_call(std::shared_ptr<impl> self, function_id function,
                                       std::span<const std::byte> bytes, ferry::loan* filled,
                                       std::uint8_t flags, call_options options,

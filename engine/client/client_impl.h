@@ -12,7 +12,9 @@
 #include <unordered_map>
 
 #include "engine/client/call_table.h"
+#include "engine/client/call_time.h"
 #include "engine/client/client.h"
+#include "engine/client/waiting_line.h"
 #include "engine/loop/loop_core.h"
 #include "engine/session/session.h"
 #include "engine/spin_lock.h"
@@ -24,9 +26,10 @@
 namespace ferry {
 class client::impl final : public loop_source,
                            public stream_host,
+                           public call_time,
                            public std::enable_shared_from_this<client::impl> {
  public:
-  using clock = std::chrono::steady_clock;
+  using clock = call_time::clock;
 
   static constexpr std::size_t poll_batch =
       64;                                  // answers handled between two looks at anything else
@@ -35,37 +38,13 @@ class client::impl final : public loop_source,
   static constexpr std::uint32_t most_crowd_looks = 8;  // each lets every other thread run once
   static constexpr auto retry_pause = std::chrono::microseconds(50);  // when another thread drives
 
-  // Reading the precise clock costs more than sending a record. A deadline of a second or more may
-  // be a tick late, never early.
-  static constexpr auto coarse_is_enough = std::chrono::seconds(1);
-  static constexpr auto stamped_below = std::chrono::seconds(10);
-
-  static clock::time_point after(std::chrono::nanoseconds timeout) {
-    if (timeout == std::chrono::nanoseconds::max()) return clock::time_point::max();
-    return from(timeout < coarse_is_enough ? clock::now() : coarse_now() + coarse_tick, timeout);
-  }
-  static clock::time_point from(clock::time_point now, std::chrono::nanoseconds timeout) {
-    if (timeout > clock::time_point::max() - now) return clock::time_point::max();
-    return now + std::max(timeout, std::chrono::nanoseconds::zero());
-  }
-  static std::chrono::nanoseconds left_until(clock::time_point deadline) {
-    if (deadline == clock::time_point::max()) return std::chrono::nanoseconds::max();
-    return std::max<std::chrono::nanoseconds>(deadline - clock::now(),
-                                              std::chrono::nanoseconds::zero());
-  }
-  // As records carry it: 0 is none, what has run out is the least there is. What is soon over is
-  // stamped too: the time in the ring counts.
-  static void set_time_left(record_fields& call, std::chrono::nanoseconds timeout) {
-    if (timeout == std::chrono::nanoseconds::max()) return;
-    call.deadline_ns = static_cast<std::uint64_t>(std::max<std::int64_t>(timeout.count(), 1));
-    if (timeout < stamped_below) call.spare = coarse_ms();
-  }
-
   impl(std::shared_ptr<loop_core> loop, std::unique_ptr<session> session, client_options options);
   // Joins the loop. Apart from the constructor, since it can fail.
   result<void> open();
   // The client goes: every call ends now. What is left is for streams that outlive it.
   void leave_loop();
+  // Afterwards: inside a callback `last` may be on the stack, and so may its loop be.
+  static void let_go(std::shared_ptr<impl> last);
 
   // --- loop_source ------------------------------------------------------------------------------
   std::size_t turn() override;
@@ -95,10 +74,11 @@ class client::impl final : public loop_source,
   loop_core& loop() override { return *loop_; }
 
   // --- calls ------------------------------------------------------------------------------------
-  // Starts a call; the completion is gone afterwards, whether it started or not. `Argument`:
-  // std::span<const std::byte> or ferry::loan&. `watched`: the deadline for the table to watch.
-  // `prepare(id)` runs before the call can end. `timeout`: what waiting for room took is gone from
-  // it afterwards.
+  // Starts a call; the completion is gone afterwards, whether it started or not: if it did not, it
+  // never runs. `Argument`: std::span<const std::byte> or ferry::loan&. `watched`: the deadline for
+  // the table to watch. `prepare(id)` runs before the call can end. `timeout`: what waiting for
+  // room took is gone from it afterwards. While it waits nobody can end the call, so its completion
+  // never runs on this thread before start() returns.
   using nothing = call_table::nothing;
   template <class Argument, class Done, class Prepare = nothing>
   result<std::uint64_t, call_error> start(record_fields fields, Argument&& argument, Done&& done,
@@ -108,9 +88,8 @@ class client::impl final : public loop_source,
                                           Prepare&& prepare = {}) {
     if constexpr (std::is_same_v<std::decay_t<Argument>, std::span<const std::byte>>) {
       if (argument.size() > core_.options().inline_limit) {
-        auto copy = core_.borrow(argument.size());
+        auto copy = copy_for_call(argument, timeout, options);
         if (!copy) return refusal(copy.error());
-        std::memcpy(copy->data(), argument.data(), argument.size());
         return start(fields, *copy, done, watched, timeout, options, when, prepare);
       }
     }
@@ -129,21 +108,27 @@ class client::impl final : public loop_source,
     if (timeout <= std::chrono::nanoseconds::zero()) return *id;  // its deadline ends it, unsent
     set_time_left(fields, timeout);
     auto sent = core_.send(fields, argument, when);
+    bool entered = true;
     if (!sent && sent.error().code == errc::full && options.wait_for_room) {
       // The ring is full: reading answers is what makes room.
       const auto deadline = from(clock::now(), timeout);
+      entered = !calls_.retract(*id);
       auto room = drive_until(deadline, options.stop, [&] {
-        if (!calls_.holds(*id)) return true;  // cancelled meanwhile: `sent` is still `full`
+        if (entered) return true;  // the session ended meanwhile, and with it the call
         timeout = left_until(deadline);
         set_time_left(fields, timeout);
+        calls_.enter_again(*id, watched);
         sent = core_.send(fields, argument);
-        return sent || sent.error().code != errc::full;
+        entered = sent || sent.error().code != errc::full || !calls_.retract(*id);
+        return entered;
       });
       if (!room) sent = room.error();
     }
     if (!sent) {
       // False: the session ended meanwhile, and with it this call; its completion has run or runs.
-      if (!calls_.end(*id, [](completion&) {})) return *id;
+      if (entered && !calls_.end(*id, [](completion&) {})) return *id;
+      if (!entered) calls_.drop(*id);
+      serve_soon();
       return refusal(sent.error());
     }
     return *id;
@@ -156,11 +141,15 @@ class client::impl final : public loop_source,
     const auto timeout = options.timeout.value_or(options_.timeout);
     const auto deadline = after(timeout);
     auto left = timeout;
+    // Another thread that drives may have ended the call, and with it whoever holds the options.
+    std::stop_token stop;
+    if (options.stop.stop_possible()) [[unlikely]]
+      stop = options.stop.token();
     auto id =
         start(fields, argument, done, deadline, left, options, session_core::notice::now, prepare);
     if (id) {
       // Asked to stop while `prepare` had the call listen, before there was a call to be ended.
-      if (options.stop.stop_requested()) canceller{weak_from_this(), *id}();
+      if (stop.stop_requested()) canceller{weak_from_this(), *id}();
       loop_->due(deadline);
       if (timeout != std::chrono::nanoseconds::max())
         calls_.stamp(*id, deadline - std::max(timeout, std::chrono::nanoseconds::zero()));
@@ -220,13 +209,29 @@ class client::impl final : public loop_source,
     return call(fields, argument, options);
   }
 
+  // A loan with the bytes of an argument. `later`: there is no memory for it just now, but what the
+  // worker holds may come back.
+  result<ferry::loan> copy_of(std::span<const std::byte> bytes, bool& later);
+  // Waits for it, as the options say.
+  result<ferry::loan> copy_for_call(std::span<const std::byte> bytes,
+                                    std::chrono::nanoseconds& timeout, const call_options& options);
+
+  // One try to start the call of a coroutine, which drives nothing: in waiting.h.
+  template <class Argument, class Prepare>
+  waiting_line::tried try_start(record_fields fields, Argument&& argument, completion& done,
+                                std::chrono::nanoseconds timeout, const call_options& options,
+                                Prepare&& prepare, error& lack);
+  // A place is free, or somebody came into the line: those in line are tried soon. Any thread.
+  void serve_soon();
+
   // Ends the call as cancelled, unless it has ended: from any thread, soon, on whoever drives.
   struct canceller {
     std::weak_ptr<impl> self;
     std::uint64_t call;
+    std::uint64_t ticket = 0;  // in line; 0: never there
     void operator()() const noexcept;
   };
-  void cancel_here(std::uint64_t call);
+  void cancel_here(std::uint64_t call, std::uint64_t ticket);
   void give_notice(std::uint64_t call, errc code);  // to the worker
   // Ends the call without running its completion. False: it has ended, or is just being ended.
   bool abandon(std::uint64_t call, errc code);
@@ -240,6 +245,9 @@ class client::impl final : public loop_source,
                                        bool without_deadline);
   result<function_id, call_error> bind(std::string_view name, call_options& options,
                                        bool without_deadline);
+  // The same if there is room for it now.
+  std::optional<result<function_id, call_error>> try_bind(const method_key& method);
+  std::optional<result<function_id, call_error>> try_bind(std::string_view name);
   result<std::chrono::nanoseconds, call_error> ping(const call_options& options);
 
   std::shared_ptr<stream_core> open_stream(function_id function, std::span<const std::byte> bytes,
@@ -268,6 +276,7 @@ class client::impl final : public loop_source,
   std::unique_ptr<session> session_;
   session_core& core_;
   call_table calls_;
+  waiting_line line_;  // of coroutines
   std::atomic<std::uint64_t> stale_{0};
   std::atomic<bool> closed_{false};  // by this side
 
@@ -280,8 +289,23 @@ class client::impl final : public loop_source,
   };
 
   // --- driving: only with the wheel in hand -----------------------------------------------------
+  // A turn or tick is on the stack.
+  struct turning {
+    explicit turning(impl& of) noexcept : self(of) { ++self.inside_; }
+    ~turning() {
+      if (--self.inside_ == 0 && self.last_) [[unlikely]]
+        let_go(std::move(self.last_));
+    }
+    turning(const turning&) = delete;
+    turning& operator=(const turning&) = delete;
+    impl& self;
+  };
   std::uint64_t ended() const noexcept { return ended_.load(std::memory_order_relaxed); }
-  void count_ended() noexcept { ended_.store(ended() + 1, std::memory_order_relaxed); }
+  void count_ended() noexcept {
+    ended_.store(ended() + 1, std::memory_order_relaxed);
+    if (line_.any()) [[unlikely]]
+      serve_soon();
+  }
 
   void land(const record_fields& fields, body&& content) {
     if (fields.kind == record_kind::reply) [[likely]] {
@@ -389,6 +413,7 @@ class client::impl final : public loop_source,
   void end_all();
   void drive_until_arrived(follower& me, clock::time_point deadline);
   void serve_room() { room_.serve(*session_, *loop_, *this); }
+  void serve_line();
 
   // Drives, or waits while another thread does, until `ready` says so. Errors: full, closed,
   // timeout, cancelled.
@@ -433,11 +458,14 @@ class client::impl final : public loop_source,
   void forget_stream(std::uint64_t call);
 
   std::atomic<std::uint64_t> ended_{0};  // calls; counted by the driver
+  bool line_at_desk_ = false;            // it waits at room_
   follower* here_ = nullptr;             // the driver's own, if it waits for one call
   std::uint32_t in_a_row_ = 0;
   // Of threads in a crowd, before they sleep: fewer after looks that were in vain. A hint.
   std::atomic<std::uint32_t> crowd_looks_{most_crowd_looks};
   std::uint32_t turns_ = 0;
+  std::uint32_t inside_ = 0;    // turns of this client that are on the stack
+  std::shared_ptr<impl> last_;  // of a client that went inside one: held until it is over
   bool finished_ = false;
   room_desk room_;
   std::uint64_t pings_ = 0;

@@ -114,16 +114,17 @@ template <class M, class... Args>
 task<method_result<M>> client::await_method(std::shared_ptr<impl> self, const M& to,
                                             call_options options, std::stop_token stop,
                                             Args... args) {
-  const auto function = bind_in(*self, to, options);
-  if (!function) {
-    co_return detail::typed_failure<typename M::error_type>(call_error(function.error()));
+  auto function = try_bind_in(*self, to);
+  if (!function) function.emplace(co_await await_bind(self, to, options, stop));
+  if (!*function) {
+    co_return detail::typed_failure<typename M::error_type>(call_error(function->error()));
   }
   // What is encoded lies in this frame until the call has started.
   using declared = typename codec::decoded_args<typename M::args>::type;
   declared values(std::move(args)...);
   const auto await = [&](std::span<const std::byte> bytes, ferry::loan* filled,
                          std::uint8_t flags) {
-    return await_call(self, *function, bytes, filled, flags, options, stop);
+    return await_call(self, **function, bytes, filled, flags, options, stop);
   };
   using only = std::conditional_t<std::tuple_size_v<declared> == 1, declared, std::tuple<void*>>;
   if constexpr (travels_raw<std::tuple_element_t<0, only>>) {

@@ -205,6 +205,15 @@ inline spawned start(task<void> work) {
   task<void> running = std::move(work);  // a local one: its frame goes as soon as it is done
   co_await std::move(running);
 }
+// The same; on_done() runs when the task has ended and all of its frame is gone.
+template <class F>
+spawned start(task<void> work, F on_done) {
+  {
+    task<void> running = std::move(work);
+    co_await std::move(running);
+  }
+  on_done();
+}
 
 namespace detail {
 

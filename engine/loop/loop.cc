@@ -21,44 +21,54 @@ result<std::size_t> loop::run_once(std::chrono::nanoseconds max_wait) {
 }
 
 result<void> loop::run(std::stop_token stop) {
-  const std::stop_callback wake(stop, [core = core_] { core->post([] {}); });
-  // Another thread that drives may have run the post.
-  const condition stopped{
-      [](void* token) { return static_cast<std::stop_token*>(token)->stop_requested(); }, &stop};
-  while (!stop.stop_requested()) {
-    auto ran = core_->run_once(std::chrono::nanoseconds::max(), stopped);
+  if (auto may = may_run(); !may) return may;
+  follower me;
+  // Whoever drives then need not be this thread.
+  const std::stop_callback ends(stop, [&me, core = core_.get()] {
+    me.arrive();
+    core->nudge();
+  });
+  while (!me.arrived()) {
+    auto ran = core_->run_once(std::chrono::nanoseconds::max(), &me);
     if (!ran) return ran.error();
   }
   return {};
-}
-
-spawned loop::start_here(task<> work) {
-  const wheel_guard wheel(*core_);
-  return ferry::start(std::move(work));
 }
 
 result<void> loop::may_run() const {
   if (core_->forked()) return loop_core::not_ours();
-  return {};
-}
-
-result<void> loop::drive_until_done(const spawned& running) {
-  FERRY_CHECK(!core_->mine());  // a callback must not wait
-  // Another thread that drives may have resumed it last.
-  const condition ended{[](void* task) { return static_cast<const spawned*>(task)->done(); },
-                        const_cast<spawned*>(&running)};
-  while (!running.done()) {
-    auto ran = core_->run_once(std::chrono::nanoseconds::max(), ended);
-    if (!ran) return ran.error();
+  if (core_->mine()) {
+    return error{errc::invalid_request, 0,
+                 "run inside a callback or a coroutine: co_await instead"};
   }
   return {};
 }
 
-// What has not ended is cancelled; another thread may be driving it.
-void loop::cancel_here(spawned& running) {
-  if (running.done()) return;
-  const wheel_guard wheel(*core_);
-  running = {};
+result<void> loop::run_to_end(task<> work) {
+  follower me;
+  spawned running;
+  {
+    const wheel_guard wheel(*core_);  // as all that runs on the loop
+    // Another thread may end it; from then on nothing of `work` is left but this bare frame.
+    running = ferry::start(std::move(work), [&me] { me.arrive(); });
+  }
+  result<void> driven;
+  while (driven && !me.arrived()) {
+    if (auto ran = core_->run_once(std::chrono::nanoseconds::max(), &me); !ran) {
+      driven = ran.error();
+    }
+  }
+  if (!driven) {  // what has not ended is cancelled; another thread may be driving it
+    const wheel_guard wheel(*core_);
+    if (me.arrived()) driven = {};
+    running = {};
+  } else if (core_->try_take()) {
+    running = {};
+    core_->leave();
+  } else {  // whoever ended it may still be about to leave its frame
+    core_->post([held = std::move(running)] {});
+  }
+  return driven;
 }
 
 void loop::throw_system_error(const error& why) {
@@ -76,7 +86,9 @@ loop::sleeping::~sleeping() {
 void loop::sleeping::await_suspend(std::coroutine_handle<> waiting) {
   waiting_ = waiting;
   const wheel_guard wheel(*core_);
-  core_->timers().arm(*this, clock::now() + time_);
+  const auto now = clock::now();
+  const bool ends = time_ <= clock::time_point::max() - now;  // else later than time can tell
+  core_->timers().arm(*this, ends ? now + time_ : clock::time_point::max());
 }
 
 result<loop_thread> loop_thread::start(loop_options options) {

@@ -8,6 +8,8 @@
 //
 // Threads   post: any thread, at any time. run_once, run and all that drives: one thread at a time;
 //           others wait their turn. Callbacks and coroutines run on the thread that drives.
+// Throwing  not from a callback or a posted job: what it throws ends the process (std::terminate),
+//           where it is thrown. Nothing of it can reach run_once or another thread's call.
 // Lifetime  a handle: copies are the same loop. Clients and channels keep it alive.
 // Errors    create: limit, refused, not_supported as reactor.h. run_once: invalid_request inside a
 //           callback; system when the kernel refuses to wait.
@@ -20,6 +22,7 @@
 #include <thread>
 
 #include "engine/coro/task.h"
+#include "engine/driver.h"
 #include "engine/loop/timer_queue.h"
 #include "engine/reactor/reactor.h"
 #include "engine/unique_function.h"
@@ -51,9 +54,10 @@ class loop {
   clock::time_point next_deadline();
   // Runs `job` on the thread that drives, soon and in order.
   void post(unique_function<void()> job);
-  // Awaits `work` from ordinary code: drives until it is done. An exception that leaves it passes.
-  // If the loop cannot run (in a forked child, or when the kernel refuses to wait): a result<> says
-  // so, anything else throws std::system_error.
+  // Awaits `work` from ordinary code: drives until it is done, whoever ends it. An exception that
+  // leaves it passes. If the loop cannot run (inside a callback or a coroutine, in a forked child:
+  // then `work` is not started; or when the kernel refuses to wait) a result<> says so, anything
+  // else throws std::system_error.
   template <class T>
   T run(task<T> work) {
     std::optional<detail::task_value<T>> out;
@@ -70,13 +74,8 @@ class loop {
         problem = std::current_exception();
       }
     };
-    spawned running;
     auto driven = may_run();
-    if (driven) {
-      running = start_here(waiting(std::move(work), out, thrown));
-      driven = drive_until_done(running);
-      cancel_here(running);
-    }
+    if (driven) driven = run_to_end(waiting(std::move(work), out, thrown));
     if (!driven) {
       if constexpr (std::is_constructible_v<T, error>) {
         return T(driven.error());
@@ -98,10 +97,8 @@ class loop {
   const std::shared_ptr<loop_core>& core() const noexcept { return core_; }
 
  private:
-  spawned start_here(task<> work);  // with the wheel in hand, as all that runs on the loop
   result<void> may_run() const;
-  result<void> drive_until_done(const spawned& running);
-  void cancel_here(spawned& running);
+  result<void> run_to_end(task<> work);
   [[noreturn]] static void throw_system_error(const error& why);
   std::shared_ptr<loop_core> core_;
 };

@@ -50,6 +50,14 @@ loop_core::~loop_core() {
 // --- the wheel ----------------------------------------------------------------------------------
 
 void loop_core::leave() {
+  if (buried_.empty()) [[likely]]
+    return release();
+  const auto gone = std::move(buried_);  // after the wheel: it may be all that holds us
+  buried_.clear();
+  release();
+}
+
+void loop_core::release() {
   if (!pollable_.load(std::memory_order_relaxed)) return wheel_.leave();
   // The host sleeps in its own poll: the descriptor has to wake it for news and deadlines.
   const bool news = arm_active() || has_posts();
@@ -129,7 +137,7 @@ void loop_core::due(clock::time_point when) {
   nudge();
 }
 
-std::size_t loop_core::run_posts() {
+std::size_t loop_core::run_posts() noexcept {
   if (!posted_.load(std::memory_order_relaxed)) return 0;
   // Its own, since a job may wait inside and run the loop meanwhile.
   std::vector<unique_function<void()>> jobs;
@@ -208,7 +216,7 @@ void loop_core::activate_all() noexcept {
 
 // --- a turn -------------------------------------------------------------------------------------
 
-std::size_t loop_core::turn() {
+std::size_t loop_core::turn() noexcept {
   std::size_t done = run_posts();
   bool gone = false;
   for (std::size_t i = 0; i < active_.size(); ++i) {
@@ -235,7 +243,7 @@ std::size_t loop_core::look_at_sleepers() {
   return asleep_due_ <= now ? serve_due(now) : 0;
 }
 
-std::size_t loop_core::serve_due(clock::time_point now) {
+std::size_t loop_core::serve_due(clock::time_point now) noexcept {
   std::size_t done = 0;
   for (std::size_t i = 0; i < active_.size(); ++i) {
     if (active_[i] != nullptr) done += active_[i]->tick(now);

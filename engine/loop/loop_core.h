@@ -58,8 +58,9 @@ class loop_core {
   static error not_ours() noexcept {
     return {errc::not_supported, 0, "a loop in a forked child: make one of its own"};
   }
-  // As loop::run_once. Returns also when `until` holds, whoever made it so.
-  result<std::size_t> run_once(std::chrono::nanoseconds max_wait, condition until = {});
+  // As loop::run_once. With `me`: until it has arrived, whatever other threads run meanwhile; who
+  // makes it arrive without the wheel in hand nudges.
+  result<std::size_t> run_once(std::chrono::nanoseconds max_wait, follower* me = nullptr);
 
   // --- sources: any thread; takes the wheel unless it is ours -----------------------------------
   void add(loop_source& source);
@@ -82,11 +83,14 @@ class loop_core {
   void activate_all() noexcept;
   bool alone() const noexcept { return live_ == 1; }
   // Runs posts, lets every active source take its turn, runs what is due as of the last scheduler
-  // tick. How much it did.
-  std::size_t turn();
-  std::size_t run_posts();  // alone, without any source
+  // tick. How much it did. What a job or a callback throws ends the process where it is thrown: it
+  // would leave the wheel with this thread, and others' calls half ended.
+  std::size_t turn() noexcept;
+  std::size_t run_posts() noexcept;  // alone, without any source
+  // Holds what may be on the stack, even us, until the wheel is left.
+  void bury(std::shared_ptr<void> gone) { buried_.push_back(std::move(gone)); }
   // What is due by the precise clock: after a wait that timed out.
-  std::size_t serve_due(clock::time_point now);
+  std::size_t serve_due(clock::time_point now) noexcept;
   // Waits until there is something for turn(), `until` holds, or the deadline, or that of a source
   // or a timer, passes: after `timeout` look at the clock and serve_due(). Not while the wheel is
   // wanted().
@@ -97,6 +101,7 @@ class loop_core {
  private:
   loop_core(std::unique_ptr<reactor> waker, unique_fd wake);
   void wake(loop_source& source) noexcept;
+  void release();
   std::size_t note_ran(std::size_t done) noexcept {
     if (done != 0) ran_.store(ran_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     return done;
@@ -114,7 +119,7 @@ class loop_core {
   woke wait_many(clock::time_point planned, condition until);
   bool spin(clock::time_point planned, std::chrono::nanoseconds limit, const condition& until);
   loop_source* source_of(std::uint64_t token) noexcept;
-  bool take_among_others(clock::time_point deadline);
+  bool take_among_others(clock::time_point deadline, follower* me);
 
   birthplace made_in_;
   std::unique_ptr<reactor> reactor_;
@@ -127,6 +132,7 @@ class loop_core {
   };
   std::vector<entry> slots_;
   std::vector<std::uint32_t> free_slots_;
+  std::vector<std::shared_ptr<void>> buried_;
   std::vector<loop_source*> active_;  // polled at every turn; null: removed meanwhile
   std::size_t live_ = 0;
   clock::time_point asleep_due_ = clock::time_point::max();  // lower bound over armed sources

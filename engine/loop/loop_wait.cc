@@ -138,14 +138,18 @@ woke loop_core::wait_many(clock::time_point planned, condition until) {
 
 // --- driving ------------------------------------------------------------------------------------
 
-result<std::size_t> loop_core::run_once(std::chrono::nanoseconds max_wait, condition until) {
+result<std::size_t> loop_core::run_once(std::chrono::nanoseconds max_wait, follower* me) {
   if (forked()) return not_ours();
   if (mine()) return error{errc::invalid_request, 0, "run_once inside a callback"};
+  condition until;
+  if (me != nullptr) {
+    until = {[](void* who) { return static_cast<const follower*>(who)->arrived(); }, me};
+  }
   auto deadline = clock::time_point::max();
   if (max_wait != std::chrono::nanoseconds::max())
     deadline = clock::now() + std::max(max_wait, 0ns);
   if (!try_take()) {
-    if (max_wait <= 0ns || !take_among_others(deadline)) return std::size_t{0};
+    if (max_wait <= 0ns || !take_among_others(deadline, me)) return std::size_t{0};
   }
   if (alone()) activate_all();
   std::size_t done = 0;
@@ -164,12 +168,12 @@ result<std::size_t> loop_core::run_once(std::chrono::nanoseconds max_wait, condi
     if (wheel_.crowded() && yields++ < most_yields) {
       leave();
       ::sched_yield();
-      if (!try_take() && !take_among_others(deadline)) return std::size_t{0};
+      if (!try_take() && !take_among_others(deadline, me)) return std::size_t{0};
       continue;
     }
     if (wanted()) {
       leave();
-      if (!take_among_others(deadline)) return std::size_t{0};
+      if (!take_among_others(deadline, me)) return std::size_t{0};
       if (alone()) activate_all();
       continue;
     }
@@ -193,26 +197,28 @@ result<std::size_t> loop_core::run_once(std::chrono::nanoseconds max_wait, condi
   return done;
 }
 
-// False: the deadline has passed, or whoever drove has run something, perhaps what the caller of
-// run_once() waits for.
-bool loop_core::take_among_others(clock::time_point deadline) {
+// False: the deadline has passed, or `me` has arrived; without one, whoever drove has run
+// something, perhaps what the caller of run_once() waits for.
+bool loop_core::take_among_others(clock::time_point deadline, follower* me) {
   const std::uint64_t before = ran_.load(std::memory_order_relaxed);  // says "look again", no more
-  const auto others_ran = [&] { return ran_.load(std::memory_order_relaxed) != before; };
+  follower own;
+  const auto enough = [&] {
+    return me != nullptr ? me->arrived() : ran_.load(std::memory_order_relaxed) != before;
+  };
   bool taken = false;
   wheel_.join_crowd();
-  for (int look = 0; look < crowd_looks && !taken && !others_ran(); ++look) {
+  for (int look = 0; look < crowd_looks && !taken && !enough(); ++look) {
     ::sched_yield();
     taken = try_take();
   }
   wheel_.leave_crowd();
-  follower me;
   while (!taken) {
-    if (others_ran() || clock::now() >= deadline) {
+    if (enough() || clock::now() >= deadline) {
       wheel_.pass_on();
       return false;
     }
-    wheel_.follow(me, bound(deadline));
-    taken = !others_ran() && try_take();
+    wheel_.follow(me != nullptr ? *me : own, bound(deadline));
+    taken = !enough() && try_take();
   }
   return true;
 }

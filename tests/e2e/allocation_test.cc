@@ -1,6 +1,6 @@
 // In steady state a call asks the heap for nothing, neither in the host nor in the worker.
-#include "tests/e2e/e2e.h"
 #include "perf/heap_count.h"
+#include "tests/e2e/e2e.h"
 
 namespace ferry {
 namespace {
@@ -95,6 +95,29 @@ TEST_F(allocation, free_are_asynchronous_calls) {
     const auto worker_before = worker_allocations(host, count);
     EXPECT_EQ(allocations_of(work), 0u) << size;
     EXPECT_EQ(worker_allocations(host, count), worker_before) << size;
+    EXPECT_EQ(wrong, 0u);
+  }
+}
+
+TEST_F(allocation, free_are_calls_of_coroutines_also_if_they_wait_for_room) {
+  client_options options;
+  options.max_calls = 3;
+  launched host = start(options);
+  static const method<int(int, int)> add{"add"};
+  std::size_t ended = 0, wrong = 0;
+  const auto one = [&]() -> task<> {
+    const auto sum = co_await host.call_task(add, 1, 2);
+    wrong += !sum || *sum != 3;
+    ++ended;
+  };
+  for (const std::size_t at_once : {2ul, 10ul}) {
+    const auto work = [&] {
+      const std::size_t before = ended;
+      for (std::size_t i = 0; i < at_once; ++i) ferry::spawn(one());
+      while (ended < before + at_once) wrong += !host.run_once(1s);
+    };
+    (void)allocations_of(work);
+    EXPECT_EQ(allocations_of(work), 0u) << at_once;
     EXPECT_EQ(wrong, 0u);
   }
 }

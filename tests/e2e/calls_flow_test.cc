@@ -1,4 +1,5 @@
 // What happens when something is full: the ring, the call table, the returns ring, the body quota.
+#include <functional>
 #include <thread>
 
 #include "tests/e2e/e2e.h"
@@ -100,6 +101,36 @@ TEST_F(calls_flow, with_a_full_ring_waits_at_most_until_the_deadline) {
   EXPECT_EQ(ask(host, "echo", "later"), "later");
 }
 
+// Nothing of a call that waits for room in the ring can run before call_async has returned.
+TEST_F(calls_flow, with_a_full_ring_runs_no_callback_of_a_call_that_was_not_sent) {
+  for (const bool dies : {true, false}) {
+    launched host = start(tiny_ring(), tiny_ring_worker);
+    const auto sleep = id_of(host, "sleep_ms"), echo = id_of(host, "echo");
+    const std::string text(500, 'x');
+    int others = 0, others_ended = 1;
+    ASSERT_TRUE(host.call_async(sleep, bytes_of("500"), [&](call_result&&) { ++others; }));
+    while (host.call_async(
+        echo, bytes_of(text), [&](call_result&&) { ++others; }, without_waiting())) {
+      ++others_ended;
+    }
+    std::jthread killer([&] {
+      std::this_thread::sleep_for(50ms);
+      if (dies) host.process().kill(SIGKILL);
+    });
+    call_options options;
+    options.timeout = dies ? 30s : 100ms;
+    bool ran = false;
+    const auto started = host.call_async(
+        echo, bytes_of(text), [&](call_result&&) { ran = true; }, options);
+    EXPECT_FALSE(ran);
+    EXPECT_EQ(code_of(started), dies ? errc::unavailable : errc::timeout);
+    EXPECT_TRUE(started || !started.error().maybe_executed);
+    EXPECT_TRUE(drive(host, [&] { return others == others_ended; }));
+    EXPECT_FALSE(ran);
+    EXPECT_EQ(host.stats().calls_in_flight, 0u);
+  }
+}
+
 TEST_F(calls_flow, from_a_callback_is_overloaded_rather_than_waiting) {
   launched host = start(tiny_ring(), tiny_ring_worker);
   const auto sleep = id_of(host, "sleep_ms"), echo = id_of(host, "echo");
@@ -133,6 +164,47 @@ TEST_F(calls_flow, with_max_calls_in_flight_is_overloaded_or_waits_as_told) {
   EXPECT_EQ(ended, 1u);
   EXPECT_EQ(ask(host, "release"), "released");
   ASSERT_TRUE(drive(host, [&] { return ended == 4; }));
+}
+
+TEST_F(calls_flow, with_max_calls_in_flight_goes_on_from_callback_to_callback) {
+  client_options options;
+  options.max_calls = 4;
+  launched host = start(options);
+  const auto echo = id_of(host, "echo");
+  constexpr int each = 500;
+  int ended = 0, refused = 0;
+  std::function<void(int)> next = [&](int left) {
+    const auto started = host.call_async(
+        echo, no_bytes,
+        [&, left](call_result&&) {
+          ++ended;
+          if (left > 1) next(left - 1);
+        },
+        without_waiting());
+    if (!started) ++refused;
+  };
+  for (std::uint32_t i = 0; i < options.max_calls; ++i) next(each);
+  EXPECT_TRUE(drive(host, [&] { return refused != 0 || ended == 4 * each; }));
+  EXPECT_EQ(refused, 0);
+}
+
+TEST_F(calls_flow, with_max_calls_in_flight_goes_on_in_coroutines) {
+  client_options options;
+  options.max_calls = 4;
+  launched host = start(options);
+  const auto echo = id_of(host, "echo");
+  constexpr int each = 500;
+  int ended = 0;
+  const auto pipeline = [&]() -> task<> {
+    for (int i = 0; i < each; ++i) {
+      const auto answer = co_await host.call_task(echo, no_bytes, without_waiting());
+      EXPECT_TRUE(answer) << answer.error().message();
+      if (!answer) break;
+    }
+    ++ended;
+  };
+  for (std::uint32_t i = 0; i < options.max_calls; ++i) ferry::spawn(pipeline());
+  EXPECT_TRUE(drive(host, [&] { return ended == 4; }));
 }
 
 TEST_F(calls_flow, with_max_calls_in_flight_waits_at_most_until_the_deadline) {
@@ -240,8 +312,8 @@ TEST_F(calls_flow, beyond_the_quota_is_overloaded_with_the_numbers_and_recovers)
   const auto keep = id_of(host, "keep");
   const std::string large(3 << 20, 'q');
   EXPECT_EQ(text_of(host.call(keep, bytes_of(large))), "1");
-  call_result last = host.call(keep, bytes_of(large));
-  for (int i = 0; i < 4 && last; ++i) last = host.call(keep, bytes_of(large));
+  call_result last = host.call(keep, bytes_of(large), without_waiting());
+  for (int i = 0; i < 4 && last; ++i) last = host.call(keep, bytes_of(large), without_waiting());
   ASSERT_FALSE(last);
   EXPECT_EQ(last.error().code, errc::overloaded);
   EXPECT_NE(last.error().text.find("quota"), std::string::npos) << last.error().text;
@@ -253,6 +325,25 @@ TEST_F(calls_flow, beyond_the_quota_is_overloaded_with_the_numbers_and_recovers)
   EXPECT_EQ(code_of(host.call("size", bytes_of(std::string(9 << 20, 'q')))), errc::overloaded);
   EXPECT_EQ(ask(host, "forget"), "forgotten");
   EXPECT_EQ(text_of(host.call(keep, bytes_of(large))), "1");
+}
+
+TEST_F(calls_flow, beyond_the_quota_waits_for_bodies_that_come_back) {
+  client_options options;
+  options.session.arena.quota_bytes = 8 << 20;
+  launched host = start(options);
+  const auto keep = id_of(host, "keep"), sleep = id_of(host, "sleep_ms"),
+             forget = id_of(host, "forget");
+  const std::string large(3 << 20, 'q');
+  while (host.call(keep, bytes_of(large), without_waiting())) {
+  }
+  call_options brief;
+  brief.timeout = 20ms;
+  EXPECT_EQ(code_of(host.call(keep, bytes_of(large), brief)), errc::timeout);
+  ASSERT_TRUE(host.call_async(sleep, bytes_of("50"), [](call_result&&) {}));
+  ASSERT_TRUE(host.call_async(forget, no_bytes, [](call_result&&) {}));
+  EXPECT_EQ(text_of(host.call(keep, bytes_of(large))), "1");
+  // More than there ever is, and the worker holds nothing that could come back.
+  EXPECT_EQ(code_of(host.call(keep, bytes_of(std::string(9 << 20, 'q')))), errc::overloaded);
 }
 
 TEST_F(calls_flow, beyond_the_quota_of_the_worker_is_an_error_answer_with_the_reason) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <functional>
 #include <set>
 #include <thread>
 #include <vector>
@@ -181,6 +182,55 @@ TEST(call_table, may_begin_and_end_calls_inside_a_completion) {
   EXPECT_TRUE(end(calls, *inner));
   EXPECT_EQ(runs, 1);
   EXPECT_EQ(inner_runs, 1);
+}
+
+TEST(call_table, has_room_for_the_next_call_in_the_completion_of_the_last) {
+  for (const bool driving : {true, false}) {
+    call_table calls(1);
+    int runs = 0, left = 1'000;
+    std::optional<std::uint64_t> current;
+    std::function<void()> renew = [&] {
+      completion done([&](const record_fields*, body&&, call_error*) {
+        ++runs;
+        current.reset();
+        if (--left == 0) return;
+        renew();
+        EXPECT_FALSE(begin(calls, runs));  // one place, not two
+      });
+      current = calls.begin(done, never);
+    };
+    renew();
+    const auto run = [](completion& done) { done(nullptr, body(), nullptr); };
+    while (left > 0) {
+      ASSERT_TRUE(current) << left;
+      ASSERT_TRUE(driving ? calls.end_driving(*current, run) : calls.end(*current, run));
+    }
+    EXPECT_EQ(runs, 1'000);
+    EXPECT_EQ(calls.in_flight(), 0u);
+  }
+}
+
+TEST(call_table, ends_calls_inside_completions_and_keeps_its_capacity) {
+  call_table calls(3);
+  for (int round = 0; round < 100; ++round) {
+    int runs = 0;
+    const auto inner = begin(calls, runs), innermost = begin(calls, runs);
+    ASSERT_TRUE(inner && innermost);
+    completion outer([&](const record_fields*, body&&, call_error*) {
+      ++runs;
+      const auto run = [](completion& done) { done(nullptr, body(), nullptr); };
+      EXPECT_TRUE(calls.end_driving(*inner, [&](completion& done) {
+        run(done);
+        EXPECT_TRUE(calls.end_driving(*innermost, run));
+      }));
+      EXPECT_EQ(calls.in_flight(), 0u);
+    });
+    const auto id = calls.begin(outer, never);
+    ASSERT_TRUE(id);
+    EXPECT_FALSE(begin(calls, runs));
+    EXPECT_TRUE(calls.end_driving(*id, [](completion& done) { done(nullptr, body(), nullptr); }));
+    EXPECT_EQ(runs, 3);
+  }
 }
 
 TEST(call_table, destroys_completions_that_never_ran_with_itself) {
