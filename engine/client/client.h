@@ -197,17 +197,18 @@ class client {
   // --- streams ----------------------------------------------------------------------------------
   // A stream that could not be opened says so at its first item. Streams of `body` are raw.
   template <class Item, class E, class... P, class... Args>
-  stream<Item> server_stream(const method<streamed<Item>(P...), E>& to, Args&&... args) {
+  stream<Item, E> server_stream(const method<streamed<Item>(P...), E>& to, Args&&... args) {
     return server_stream(to, call_options(), std::forward<Args>(args)...);
   }
   template <class Item, class E, class... P, class... Args>
-  stream<Item> server_stream(const method<streamed<Item>(P...), E>& to, call_options options,
-                             Args&&... args);
+  stream<Item, E> server_stream(const method<streamed<Item>(P...), E>& to, call_options options,
+                                Args&&... args);
   template <class R, class Item, class E>
-  ferry::upload<Item, value_or_nothing<R>> upload(const method<R(streamed<Item>), E>& to,
-                                                  call_options options = {});
+  ferry::upload<Item, value_or_nothing<R>, E> upload(const method<R(streamed<Item>), E>& to,
+                                                     call_options options = {});
   template <class Out, class In, class E>
-  bidi<In, Out> open(const method<streamed<Out>(streamed<In>), E>& to, call_options options = {});
+  bidi<In, Out, E> open(const method<streamed<Out>(streamed<In>), E>& to,
+                        call_options options = {});
 
   // The same for functions of bytes that are known by number or name only.
   stream<body> server_stream(std::string_view function, std::span<const std::byte> argument,

@@ -6,19 +6,6 @@
 namespace ferry {
 namespace detail {
 
-template <class E>
-auto typed_failure(call_error&& why) {
-  if constexpr (std::is_void_v<E>) {
-    return std::move(why);
-  } else {
-    typed_error<E> typed{std::move(why), std::nullopt};
-    if (!typed.call_error::detail.empty()) {
-      if (auto own = decode<E>(typed.call_error::detail)) typed.detail = std::move(*own);
-    }
-    return typed;
-  }
-}
-
 // The answer as the descriptor's result.
 template <class M>
 method_result<M> typed_result(call_result&& answer) {
@@ -138,8 +125,8 @@ task<method_result<M>> client::await_method(std::shared_ptr<impl> self, const M&
 }
 
 template <class Item, class E, class... P, class... Args>
-stream<Item> client::server_stream(const method<streamed<Item>(P...), E>& to, call_options options,
-                                   Args&&... args) {
+stream<Item, E> client::server_stream(const method<streamed<Item>(P...), E>& to,
+                                      call_options options, Args&&... args) {
   using M = method<streamed<Item>(P...), E>;
   auto core = detail::with_declared<M>(
       [&](std::span<const std::byte> bytes, ferry::loan* filled, std::uint8_t flags) {
@@ -151,14 +138,15 @@ stream<Item> client::server_stream(const method<streamed<Item>(P...), E>& to, ca
 }
 
 template <class R, class Item, class E>
-upload<Item, value_or_nothing<R>> client::upload(const method<R(streamed<Item>), E>& to,
-                                                 call_options options) {
+upload<Item, value_or_nothing<R>, E> client::upload(const method<R(streamed<Item>), E>& to,
+                                                    call_options options) {
   return {open_stream(bind(to, options, no_deadline), {}, nullptr, sends_items, options),
           idle(options), answer_time(options)};
 }
 
 template <class Out, class In, class E>
-bidi<In, Out> client::open(const method<streamed<Out>(streamed<In>), E>& to, call_options options) {
+bidi<In, Out, E> client::open(const method<streamed<Out>(streamed<In>), E>& to,
+                              call_options options) {
   return {
       open_stream(bind(to, options, no_deadline), {}, nullptr, sends_items | wants_items, options),
       idle(options)};

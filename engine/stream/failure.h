@@ -4,6 +4,7 @@
 #include <span>
 
 #include "engine/codec/typed.h"
+#include "engine/method.h"
 #include "ring/record.h"
 #include "shm/result.h"
 
@@ -16,6 +17,22 @@ call_error failure_in(std::uint16_t code, std::uint8_t flags, std::span<const st
 
 // The body of a failure with has_detail: `detail` is one MessagePack value.
 void encode_failure(value_writer& writer, std::string_view text, std::span<const std::byte> detail);
+
+// With the function's own error, if it has one of type E and that is it.
+namespace detail {
+template <class E>
+auto typed_failure(call_error&& why) {
+  if constexpr (std::is_void_v<E>) {
+    return std::move(why);
+  } else {
+    typed_error<E> typed{std::move(why), std::nullopt};
+    if (!typed.call_error::detail.empty()) {
+      if (auto own = decode<E>(typed.call_error::detail)) typed.detail = std::move(*own);
+    }
+    return typed;
+  }
+}
+}  // namespace detail
 
 // What kind of end a stream had, for callers that treat them differently.
 enum class stream_error_kind { timeout, transport, application, cancelled };

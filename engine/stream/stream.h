@@ -30,10 +30,12 @@ inline call_error no_idle_limit() {
   return {errc::invalid_request, "an idle time-out is more than 0; max() is none", false, {}};
 }
 
-template <class T>
+// `E`: the type of the function's own errors, which are the detail of what it ends with.
+template <class T, class E = void>
 class stream {
  public:
-  using next_result = result<std::optional<T>, call_error>;
+  using error_type = typename detail::method_error<E>::type;
+  using next_result = result<std::optional<T>, error_type>;
 
   stream() = default;
   // `bad_item`: the code of an item that does not decode.
@@ -87,7 +89,7 @@ class stream {
 
  private:
   next_result decoded(stream_core::next_result next) {
-    if (!next) return std::move(next).error();
+    if (!next) return detail::typed_failure<E>(std::move(next).error());
     if (!*next) return std::optional<T>();
     auto value = value_in<T>(std::move(**next));
     if (value) return std::optional<T>(std::move(*value));
@@ -95,7 +97,7 @@ class stream {
     bad_ = why;
     const auto core = core_;
     core->abandon(errc::cancelled);
-    return why;
+    return detail::typed_failure<E>(std::move(why));
   }
 
   std::shared_ptr<stream_core> core_;
@@ -202,16 +204,18 @@ class sink {
     std::optional<send_operation> send_;
   };
 
-  template <class Req, class Resp>
+  template <class Req, class Resp, class E>
   friend class upload;
   std::shared_ptr<stream_core> core_;
   std::chrono::nanoseconds idle_ = stream_core::no_limit;
 };
 
 // A call that sends items and gets one answer.
-template <class Req, class Resp>
+template <class Req, class Resp, class E = void>
 class upload {
  public:
+  using finish_result = result<Resp, typename stream<Resp, E>::error_type>;
+
   upload(std::shared_ptr<stream_core> core, std::chrono::nanoseconds idle,
          std::chrono::nanoseconds answer)
       : items_(core, idle), answer_(std::move(core), answer, errc::internal) {}
@@ -231,18 +235,17 @@ class upload {
   result<loan> borrow(std::uint64_t size_bytes) { return items_.borrow(size_bytes); }
 
   // No more items; waits for the answer.
-  result<Resp, call_error> finish() {
+  finish_result finish() {
     items_.close();
     return only(answer_.read());
   }
-  // Awaited: result<Resp, call_error>.
+  // Awaited: finish_result.
   auto finished() {
     items_.close();
-    struct operation : stream<Resp>::next_item {
-      explicit operation(upload& of) : stream<Resp>::next_item(of.answer_), self(&of) {}
-      result<Resp, call_error> await_resume() {
-        return self->only(stream<Resp>::next_item::await_resume());
-      }
+    using waiting = typename stream<Resp, E>::next_item;
+    struct operation : waiting {
+      explicit operation(upload& of) : waiting(of.answer_), self(&of) {}
+      finish_result await_resume() { return self->only(waiting::await_resume()); }
       upload* self;
     };
     return operation(*this);
@@ -250,20 +253,21 @@ class upload {
   void abort() noexcept { answer_.cancel(); }
 
  private:
-  result<Resp, call_error> only(typename stream<Resp>::next_result next) const {
+  finish_result only(typename stream<Resp, E>::next_result next) const {
     if (!next) return std::move(next).error();
     if (*next) return std::move(**next);
+    call_error why{errc::internal, "the call ended without an answer", true, {}};
     if (!items_.core_->out.open()) {  // a write may have told already, and ended it
-      if (auto why = items_.core_->out.why(); why.code != errc::closed) return why;
+      if (auto told = items_.core_->out.why(); told.code != errc::closed) why = std::move(told);
     }
-    return call_error{errc::internal, "the call ended without an answer", true, {}};
+    return detail::typed_failure<E>(std::move(why));
   }
   sink<Req> items_;
-  stream<Resp> answer_;
+  stream<Resp, E> answer_;
 };
 
 // Items both ways, each at its own pace.
-template <class Req, class Resp>
+template <class Req, class Resp, class E = void>
 class bidi {
  public:
   bidi(std::shared_ptr<stream_core> core, std::chrono::nanoseconds idle)
@@ -283,13 +287,13 @@ class bidi {
   }
   result<loan> borrow(std::uint64_t size_bytes) { return items_.borrow(size_bytes); }
   void close_send() { items_.close(); }
-  stream<Resp>& responses() noexcept { return responses_; }
+  stream<Resp, E>& responses() noexcept { return responses_; }
   // Ends both directions. Idempotent; the destructor does it too.
   void abort() noexcept { responses_.cancel(); }
 
  private:
   sink<Req> items_;
-  stream<Resp> responses_;
+  stream<Resp, E> responses_;
 };
 
 }  // namespace ferry

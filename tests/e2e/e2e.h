@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <concepts>
 #include <cstdlib>
 #include <filesystem>
 #include <stdexcept>
@@ -41,8 +42,8 @@ inline std::string text_of(const call_result& answer) {
 }
 
 // The code of an outcome that must be an error.
-template <class T>
-errc code_of(const result<T, call_error>& outcome) {
+template <class T, std::derived_from<call_error> E>
+errc code_of(const result<T, E>& outcome) {
   return outcome ? errc{} : outcome.error().code;
 }
 

@@ -15,8 +15,8 @@ class streams_test : public e2e {
     return std::move(*started);
   }
   // Reads to the end; what came, and the error if it ended with one.
-  template <class T>
-  static std::pair<std::vector<T>, std::optional<call_error>> all_of(stream<T>& from) {
+  template <class T, class E>
+  static std::pair<std::vector<T>, std::optional<call_error>> all_of(stream<T, E>& from) {
     std::vector<T> out;
     for (;;) {
       auto next = from.read();
@@ -25,8 +25,8 @@ class streams_test : public e2e {
       out.push_back(std::move(**next));
     }
   }
-  template <class T>
-  static void expect_end(stream<T>& from) {
+  template <class T, class E>
+  static void expect_end(stream<T, E>& from) {
     for (int again = 0; again < 3; ++again) {
       const auto next = from.read();
       ASSERT_TRUE(next) << next.error().message();
