@@ -37,7 +37,9 @@ decltype(auto) with_declared(Use&& use, Args&&... args) {
 
 template <class R, class... Args>
 result<R, call_error> client::invoke(function_id function, const Args&... args) {
-  static_assert(!std::is_same_v<R, std::string_view>, "a view would outlive the answer it lies in");
+  static_assert(!holds_view<R>,
+                "a view (string_view, span, char*) would outlive the answer that it lies in, also "
+                "inside another type: use std::string or std::vector<std::byte>");
   std::byte small[256];
   value_writer writer(small);
   encode_args(writer, args...);

@@ -2,13 +2,15 @@
 // Raw types  body (read), loan (written in place), std::span<const std::byte> (copied).
 //            They travel raw where they stand alone: as the only argument of a descriptor's
 //            call, as an item; body and loan also as a result.
-// Lifetime   what is decoded from a body must not be a view: it would outlive the bytes.
+// Lifetime   what is decoded from a body must hold no view (holds_view.h): it would outlive the
+//            bytes. Arguments to a function may.
 #pragma once
 #include <type_traits>
 #include <utility>
 #include <variant>
 
 #include "engine/body.h"
+#include "engine/codec/holds_view.h"
 #include "engine/codec/typed.h"
 #include "ring/record.h"
 
@@ -22,10 +24,6 @@ inline constexpr bool travels_raw =
 // The value of an answer that has none.
 template <class T>
 using value_or_nothing = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
-
-template <class T>
-inline constexpr bool is_view =
-    std::is_same_v<T, std::string_view> || std::is_same_v<T, std::span<const std::byte>>;
 
 // `use(std::span<const std::byte>, loan*)` gets the bytes of `value`; the loan is set if they lie
 // in one.
@@ -52,7 +50,9 @@ decltype(auto) with_bytes(T&& value, Use&& use) {
 
 template <class T>
 result<T> value_in(body&& content) {
-  static_assert(!is_view<T>, "a view would outlive the bytes that it lies in: use body");
+  static_assert(!holds_view<T>,
+                "a view (string_view, span, char*) would outlive the bytes that it lies in, also "
+                "inside another type: use std::string, std::vector<std::byte> or body");
   if constexpr (std::is_same_v<T, body>) {
     return std::move(content);
   } else if constexpr (std::is_same_v<T, std::monostate>) {

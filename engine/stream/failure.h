@@ -3,6 +3,7 @@
 #pragma once
 #include <span>
 
+#include "engine/codec/holds_view.h"
 #include "engine/codec/typed.h"
 #include "engine/method.h"
 #include "ring/record.h"
@@ -25,6 +26,9 @@ auto typed_failure(call_error&& why) {
   if constexpr (std::is_void_v<E>) {
     return std::move(why);
   } else {
+    static_assert(!holds_view<E>,
+                  "a view (string_view, span, char*) would outlive the error's detail that it lies "
+                  "in, also inside another type: use std::string or std::vector<std::byte>");
     typed_error<E> typed{std::move(why), std::nullopt};
     if (!typed.call_error::detail.empty()) {
       if (auto own = decode<E>(typed.call_error::detail)) typed.detail = std::move(*own);
