@@ -128,6 +128,28 @@ TEST_P(channel_awaiting, destroyed_asker_gives_its_request_up) {
   ends.far->on_cancel([](std::uint64_t) {});
 }
 
+TEST_P(channel_awaiting, those_that_wait_may_be_destroyed_while_another_thread_drives) {
+  auto driver = loop_thread::start();
+  ASSERT_TRUE(driver);
+  channel_options near_options;
+  near_options.loop = driver->loop();
+  std::string got, answer;
+  channel_ends ends(GetParam(), near_options);
+  for (std::uint64_t round = 1; round <= 20; ++round) {
+    spawned receiver = start(receive_once(*ends.near, got));
+    spawned asker = start(ask_once(*ends.near, execution_request("f"), answer));
+    ASSERT_TRUE(eventually([&] { return ends.far->get_stats().messages_received == round; }));
+    receiver = {};
+    asker = {};
+    EXPECT_EQ(ends.near->get_stats().requests_in_flight, 0u);
+    ASSERT_TRUE(ends.far->send(execution_request("next")));
+    EXPECT_EQ(ends.near->receive(generous)->function, "next");
+    EXPECT_EQ(got, "waits");
+    EXPECT_EQ(answer, "waits");
+  }
+  EXPECT_EQ(ends.near->get_stats().cancels_sent, 20u);
+}
+
 TEST_P(channel_awaiting, what_waits_for_room_goes_with_its_coroutine) {
   std::atomic<std::size_t> came{0}, gone{0};
   std::atomic<bool> all{false};
