@@ -33,13 +33,15 @@ int worker_main(const char* wait) {
   });
   w.raw("none", [](context& call, body) { (void)call.reply(std::span<const std::byte>()); });
   w.function(add, [](int a, int b) { return a + b; });
-  w.function(items, [](std::uint64_t count, std::uint32_t size, sink<body>& out) {
-    std::vector<std::byte> item(size);
-    for (std::uint64_t i = 0; i < count; ++i) {
-      std::memcpy(item.data(), &i, sizeof i);
-      if (!out.write(std::span<const std::byte>(item))) return;
-    }
-  });
+  w.function(items,
+             [](std::uint64_t count, std::uint32_t size, sink<body>& out) {
+               std::vector<std::byte> item(size);
+               for (std::uint64_t i = 0; i < count; ++i) {
+                 std::memcpy(item.data(), &i, sizeof i);
+                 if (!out.write(std::span<const std::byte>(item))) return;
+               }
+             },
+             {.on_serving_thread = true});
   w.function(blocks, [](std::uint64_t count, std::uint32_t size, sink<body>& out) {
     for (std::uint64_t i = 0; i < count; ++i) {
       auto block = out.borrow(size);

@@ -8,10 +8,8 @@ namespace {
 constexpr auto backstop = std::chrono::milliseconds(30);  // a caller that lives is sooner
 constexpr auto look_for_the_end = std::chrono::milliseconds(10);
 
-error must_not_wait() {
-  return {errc::invalid_request, 0,
-          "the thread that serves must not block: co_await next() or send()"};
-}
+constexpr const char* must_not_wait =
+    "a coroutine or callback must not block: co_await next() or send()";
 }  // namespace
 
 call_state::call_state(std::shared_ptr<worker_link> session, std::uint64_t call,
@@ -153,22 +151,33 @@ result<void> call_state::send_item(const record_fields& fields, std::span<const 
         filled != nullptr ? link_->core().send(fields, *filled) : link_->core().send(fields, bytes);
     if (sent || sent.error().code != errc::full || !wait) return sent;
     if (ended()) return error{errc::closed, 0, "the call has ended"};
-    if (link_->loop().mine()) return must_not_wait();
     // The caller does not read. Woken when it has, or to see whether the call still counts.
     follower me;
     link_->when_room({&me, nullptr, &me});
-    (void)me.sleep(clock::now() + look_for_the_end);
+    const auto arrived = wait_for(me, clock::now() + look_for_the_end);
     link_->forget_room(&me);
+    if (!arrived) return error{arrived.error().code, 0, must_not_wait};
   }
 }
 
 result<bool, call_error> call_state::block(follower& me, std::chrono::nanoseconds limit) {
-  if (link_->loop().mine()) {
-    const error why = must_not_wait();
-    return call_error{why.code, why.what, false, {}};
-  }
   const auto now = clock::now();
-  return me.sleep(limit > clock::time_point::max() - now ? clock::time_point::max() : now + limit);
+  return wait_for(me,
+                  limit > clock::time_point::max() - now ? clock::time_point::max() : now + limit);
+}
+
+result<bool, call_error> call_state::wait_for(follower& me, clock::time_point deadline) {
+  if (link_->loop().mine()) {
+    if (function_->coroutine || function_->lane) {  // a lane's: inside a loop that it runs itself
+      return call_error{errc::invalid_request, must_not_wait, false, {}};
+    }
+    return link_->wait_inside(me, deadline);
+  }
+  if (here_ != this) return me.sleep(deadline);  // a thread of the function's own
+  work_ends();
+  const bool arrived = me.sleep(deadline);
+  work_begins();
+  return arrived;
 }
 
 void call_state::when_room(stream_waiter who) { link_->when_room(who); }

@@ -57,6 +57,16 @@ class call_state final : public stream_host, public std::enable_shared_from_this
   std::optional<lanes::ticket> ticket;  // of a call that waits in a lane
   std::unique_ptr<context> view;        // what the function sees
 
+  // --- the thread of a lane that runs the function ----------------------------------------------
+  void work_begins() noexcept {
+    here_ = this;
+    works_on_ = loop().work_begins();
+  }
+  void work_ends() {
+    here_ = nullptr;
+    loop().work_ends(works_on_);
+  }
+
   // --- stream_host ------------------------------------------------------------------------------
   void send_small(const record_fields& fields) override;
   result<void> send_item(const record_fields& fields, std::span<const std::byte> bytes,
@@ -70,6 +80,8 @@ class call_state final : public stream_host, public std::enable_shared_from_this
  private:
   friend class call_watch;
   bool end(errc why, const char* text);
+  // Until `me` has arrived (true) or the deadline has passed.
+  result<bool, call_error> wait_for(follower& me, clock::time_point deadline);
   void pass_deadline();
   void leave_queue();
 
@@ -80,7 +92,9 @@ class call_state final : public stream_host, public std::enable_shared_from_this
   std::stop_source stop_;
   std::atomic<bool> ended_{false};
   std::atomic<bool> cancelled_{false};
-  std::unique_ptr<call_watch> watch_;  // whoever ends the call takes it
+  std::unique_ptr<call_watch> watch_;                            // whoever ends the call takes it
+  std::uint32_t works_on_ = 0;                                   // a CPU
+  static inline thread_local const call_state* here_ = nullptr;  // whose work this thread does
 };
 
 }  // namespace ferry

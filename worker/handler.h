@@ -22,6 +22,10 @@ struct function_options {
   // limit. Above 0, a plain function runs on threads of its own, which start with the first call.
   std::uint32_t concurrency = 0;
   std::uint32_t queue_limit = 100;  // calls that wait while those run; more are `overloaded`
+  // Of a plain function that streams: it runs on the thread that serves all the same. That gives the
+  // most items a second; but as long as it waits for its caller, other such functions and plain
+  // functions of all callers wait too.
+  bool on_serving_thread = false;
   stream_window window =
       {};  // how far a caller may send items ahead of the function; 0 counts as 1
 };

@@ -26,7 +26,8 @@ class registry {
 
   std::shared_ptr<const handler> prepare(handler made) {
     FERRY_CHECK(!made.name.empty() && made.run);
-    if (!made.coroutine && (made.options.concurrency != 0 || made.kind != method_kind::unary)) {
+    const bool waits = made.kind != method_kind::unary && !made.options.on_serving_thread;
+    if (!made.coroutine && (made.options.concurrency != 0 || waits)) {
       // Whoever waits for a stream must not keep the thread that serves from everybody else.
       if (made.options.concurrency == 0) made.options.concurrency = streams_at_once;
       made.lane = lanes_.add_lane({made.options.concurrency, made.options.queue_limit});
@@ -57,9 +58,9 @@ class registry {
   }
   ferry::lanes& lanes() noexcept { return lanes_; }
 
-  // Functions on the thread that serves which listen to the loop, each inside the one before: new
-  // calls of that thread's functions wait.
-  int listening = 0;
+  // Functions on the thread that serves which listen to the loop or wait, each inside the one before:
+  // new calls of that thread's functions are put off.
+  int inside = 0;
   std::uint32_t max_calls = 65536;  // of one host at once, of those that do not end on the spot
 
  private:

@@ -101,11 +101,11 @@ class worker::impl {
     loop_->add(*link);
     links_.push_back(link);
     // Those of hosts that are gone, unless a function of theirs may be on the stack.
-    if (!inside && functions_.listening == 0) {
+    if (!inside && functions_.inside == 0) {
       forget_ended();
     } else {
       loop_->post([this, here = std::weak_ptr<bool>(here_)] {
-        if (!here.expired() && functions_.listening == 0) forget_ended();
+        if (!here.expired() && functions_.inside == 0) forget_ended();
       });
     }
     if (auto watched = loop_->watch(*link, link->core().socket(), 0); !watched) {

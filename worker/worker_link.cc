@@ -45,8 +45,8 @@ std::size_t worker_link::turn() {
     serve_room();
   if (any_buried_.load(std::memory_order_relaxed)) [[unlikely]]
     clear_buried();
-  if (functions_.listening == 0) functions_.forget_replaced();
-  std::size_t done = functions_.listening == 0 && !deferred_.empty() ? run_deferred() : 0;
+  if (functions_.inside == 0) functions_.forget_replaced();
+  std::size_t done = functions_.inside == 0 && !deferred_.empty() ? run_deferred() : 0;
   stuck_ = room_.owed() >= max_owed;
   if (finished_) {
     // What lies there still is of a caller that is gone.
@@ -68,7 +68,7 @@ bool worker_link::has_input() noexcept {
   if (finished_) return false;
   if (core_->over() || session_->peer_gone()) return true;
   if (stuck_) return session_->room_came();
-  return session_->has_input() || (functions_.listening == 0 && !deferred_.empty());
+  return session_->has_input() || (functions_.inside == 0 && !deferred_.empty());
 }
 
 void worker_link::finish() {
@@ -117,26 +117,59 @@ void worker_link::take(const record_fields& fields, body&& content) {
 
 std::size_t worker_link::run_deferred() {
   std::size_t count = 0;
-  for (; !deferred_.empty() && functions_.listening == 0; ++count) {
+  for (; !deferred_.empty() && functions_.inside == 0; ++count) {
     deferred_call next = std::move(deferred_.front());
     deferred_.pop_front();
+    if (next.state) {
+      if (!next.state->ended()) begin(next.state, std::move(next.content));
+      continue;
+    }
     // Its caller has been waiting since then. Nothing left: it may still be on time, by a tick.
     if (std::uint64_t& left = next.fields.deadline_ns; left != 0) {
       const auto waited = static_cast<std::uint64_t>((coarse_now() - next.came).count());
       left = left > waited ? left - waited : 1;
     }
+    next.fields.spare = 0;  // counted
     invoke(next.fields, std::move(next.content));
   }
   return count;
 }
 
+void worker_link::put_off(const record_fields& fields, body&& content,
+                          std::shared_ptr<call_state> state) {
+  if (deferred_.size() < max_owed) {
+    return deferred_.push_back({fields, std::move(content), coarse_now(), std::move(state)});
+  }
+  static constexpr const char* busy = "the worker is busy inside a function";
+  if (!state) return refuse(fields.call, errc::overloaded, busy);
+  (void)state->fail(errc::overloaded, busy, {}, false);
+}
+
 void worker_link::listen() {
   if (finished_) return;
-  functions_.listening++;
+  functions_.inside++;
   loop_->turn();
   if (loop_->wanted()) loop_->give_way();
   // Calls of other hosts were put off too, and their links may sleep.
-  if (--functions_.listening == 0) loop_->activate_all();
+  if (--functions_.inside == 0) loop_->activate_all();
+}
+
+bool worker_link::wait_inside(follower& me, clock::time_point deadline) {
+  functions_.inside++;
+  while (!me.arrived() && !finished_) {
+    if (loop_->turn() != 0 && me.arrived()) break;
+    if (loop_->wanted()) {
+      loop_->give_way();
+      continue;
+    }
+    if (loop_->wait(deadline) == woke::timeout) {
+      const auto now = clock::now();
+      loop_->serve_due(now);
+      if (now >= deadline) break;
+    }
+  }
+  if (--functions_.inside == 0) loop_->activate_all();
+  return me.arrived();
 }
 
 // --- functions ----------------------------------------------------------------------------------
@@ -197,12 +230,8 @@ void worker_link::invoke_known(const record_fields& fields,
     return refuse(fields.call, errc::timeout, "its time was over before it began");
   }
   if (called->plain()) [[likely]] {
-    if (functions_.listening != 0) [[unlikely]] {
-      if (deferred_.size() >= max_owed) {
-        return refuse(fields.call, errc::overloaded, "the worker is busy inside a function");
-      }
-      return deferred_.push_back({fields, std::move(content), coarse_now()});
-    }
+    if (functions_.inside != 0) [[unlikely]]
+      return put_off(fields, std::move(content), nullptr);
     // Kept alive, for it may be replaced while it waits inside. A copy costs two atomic operations,
     // so only the state takes one, when it is made.
     context call(self_, fields.call, called->name, left);
@@ -267,17 +296,24 @@ void worker_link::invoke_known(const record_fields& fields,
     }
     called->active++;
   }
+  if (!called->coroutine && functions_.inside != 0) {
+    return put_off(fields, std::move(content), std::move(call));
+  }
   begin(call, std::move(content));
 }
 
 void worker_link::begin_on_lane(const std::shared_ptr<call_state>& call, body&& content) {
-  if (!call->ended()) run(call->function(), *call->view, std::move(content));
+  if (!call->ended()) {
+    call->work_begins();
+    run(call->function(), *call->view, std::move(content));
+    call->work_ends();
+  }
   call->view.reset();
 }
 
-// A coroutine, whose view goes when it has ended.
 void worker_link::begin(const std::shared_ptr<call_state>& call, body&& content) {
   run(call->function(), *call->view, std::move(content));
+  if (!call->function().coroutine) call->view.reset();
 }
 
 void worker_link::run_coroutine(const std::shared_ptr<call_state>& call, task<> work) {

@@ -59,9 +59,11 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   void forget(call_state& call);
   // A timer that another thread has no more use for; it goes when this one is awake again.
   void bury(std::unique_ptr<call_watch> watch);
-  // One turn of the loop from inside a function on the thread that serves. Calls of functions of
-  // that thread that come meanwhile wait.
-  void listen();
+  // From inside a plain function on the thread that serves. Calls of such functions that come
+  // meanwhile are put off until it is done.
+  void listen();  // one turn of the loop
+  // Runs the loop until `me` has arrived (true) or the deadline has passed.
+  bool wait_inside(follower& me, clock::time_point deadline);
   session_holdings holdings();
   void run_coroutine(const std::shared_ptr<call_state>& call, task<> work);
 
@@ -104,6 +106,7 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
   void invoke_known(const record_fields& fields, const std::shared_ptr<const handler>& called,
                     body&& content);
   static void begin(const std::shared_ptr<call_state>& call, body&& content);
+  void put_off(const record_fields& fields, body&& content, std::shared_ptr<call_state> state);
   static void begin_on_lane(const std::shared_ptr<call_state>& call, body&& content);
   static void run(const handler& function, context& call, body&& content);
   void refuse(std::uint64_t call, errc code, std::string_view text);
@@ -128,8 +131,9 @@ class worker_link final : public loop_source, public std::enable_shared_from_thi
     record_fields fields;
     body content;
     clock::time_point came;
+    std::shared_ptr<call_state> state;  // of a function that streams: items may come already
   };
-  std::deque<deferred_call> deferred_;  // came while a function listened on the serving thread
+  std::deque<deferred_call> deferred_;  // came while a function was inside
 
   room_desk room_;
   std::mutex states_mutex_;

@@ -2,6 +2,7 @@
 // Threads   "any thread" where it says so; all else only with the wheel in hand.
 // Source    engine/loop/README.md.
 #pragma once
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <memory>
@@ -9,6 +10,7 @@
 #include <optional>
 #include <vector>
 
+#include "engine/cpu.h"
 #include "engine/driver.h"
 #include "engine/loop/source.h"
 #include "engine/loop/timer_queue.h"
@@ -41,6 +43,21 @@ class loop_core {
   driver& wheel() noexcept { return wheel_; }
 
   // --- any thread -----------------------------------------------------------------------------
+  // Around the work of another thread on behalf of this loop's sources: a driver that waits on the
+  // same CPU does not spin meanwhile. The number is that CPU's, for the end.
+  std::uint32_t work_begins() noexcept {
+    const std::uint32_t cpu = current_cpu() % rival_cpus;
+    rivals_[cpu].fetch_add(1, std::memory_order_relaxed);
+    return cpu;
+  }
+  void work_ends(std::uint32_t cpu) {
+    // The last one: whoever sleeps for its sake looks around, and may spin again.
+    if (rivals_[cpu].fetch_sub(1, std::memory_order_relaxed) == 1) post([] {});
+  }
+  bool works_here() const noexcept {
+    return rivals_[current_cpu() % rival_cpus].load(std::memory_order_relaxed) != 0;
+  }
+
   // Runs `job` on whoever drives next, soon. After close() it is dropped.
   void post(unique_function<void()> job);
   bool has_posts() const noexcept { return posted_.load(std::memory_order_seq_cst); }
@@ -138,6 +155,8 @@ class loop_core {
   clock::time_point asleep_due_ = clock::time_point::max();  // lower bound over armed sources
   timer_queue timers_;
   spin_policy policy_;
+  static constexpr std::uint32_t rival_cpus = 64;                // more share a number
+  std::array<std::atomic<std::uint32_t>, rival_cpus> rivals_{};  // hints; nothing hangs on them
   std::chrono::nanoseconds busy_poll_{0};
   std::uint32_t turns_ = 0;
 

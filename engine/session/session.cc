@@ -267,7 +267,7 @@ bool session::spinning_pays() noexcept {
     case wait_mode::block: return false;
     case wait_mode::adaptive: break;
   }
-  return policy_.budget_ns() != 0 && peer_is_elsewhere();
+  return policy_.budget_ns() != 0 && peer_is_elsewhere() && !loop_->works_here();
 }
 
 woke session::wait(std::optional<clock::time_point> deadline, bool for_room, condition until) {
@@ -328,7 +328,7 @@ woke session::spin(std::optional<clock::time_point> deadline, const condition& u
   if (adaptive) {
     const auto budget = std::chrono::nanoseconds(policy_.budget_ns());
     if (budget == 0ns) return woke::timeout;
-    if (!peer_is_elsewhere()) return woke::timeout;
+    if (!peer_is_elsewhere() || loop_->works_here()) return woke::timeout;
     policy_.apart();
     stop = began + budget;
   }
@@ -358,8 +358,8 @@ woke session::spin(std::optional<clock::time_point> deadline, const condition& u
         policy_.preempted();
         return woke::timeout;
       }
-      // Either side has moved: together on one CPU, spinning only keeps the peer from running.
-      if (!peer_is_elsewhere()) return woke::timeout;
+      // Together on one CPU, spinning only keeps the peer from running, or our own work.
+      if (!peer_is_elsewhere() || loop_->works_here()) return woke::timeout;
     }
     seen = now;
   }
@@ -369,7 +369,8 @@ woke session::sleep(std::optional<clock::time_point> deadline, bool for_room,
                     const condition& until, clock::time_point began) {
   owe_nothing();
   const std::uint64_t room = for_room || wants_room_ ? wants_room : awake;
-  const bool learns = core_->options().wait.mode == wait_mode::adaptive;
+  // Nothing is learned while the CPU is wanted for our own work: it says nothing of the peer.
+  const bool learns = core_->options().wait.mode == wait_mode::adaptive && !loop_->works_here();
   const auto came = [&](woke how) {
     sleeper_.lower();
     if (learns) policy_.came_after((clock::now() - began).count());
