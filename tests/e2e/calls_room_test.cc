@@ -47,13 +47,18 @@ bool ended_as(const std::vector<call_result>& outcomes, errc code, bool maybe_ex
          outcomes[0].error().maybe_executed == maybe_executed;
 }
 
-// As many small calls as the ring of a busy worker takes. How many.
+// Calls until there is no room for the smallest in the ring of a worker that is busy so long. How
+// many.
 int fill(client& host, function_id sleep, function_id echo, int busy_ms, int& ended) {
   const auto count = [&](call_result&&) { ++ended; };
   int started = 0;
   started += !!host.call_async(sleep, bytes_of(std::to_string(busy_ms)), count);
   const std::string text(500, 'x');
-  while (host.call_async(echo, bytes_of(text), count, without_waiting())) ++started;
+  for (int again = 0; again < 3; ++again) {  // the worker may have read something meanwhile
+    while (host.call_async(echo, bytes_of(text), count, without_waiting())) ++started;
+    while (host.call_async(echo, no_bytes, count, without_waiting())) ++started;
+    std::this_thread::sleep_for(10ms);
+  }
   return started;
 }
 
@@ -209,7 +214,7 @@ TEST_F(calls_room, in_a_tiny_ring_comes_to_every_coroutine) {
 TEST_F(calls_room, to_name_a_function_is_waited_for) {
   launched host = start(tiny_ring(), tiny_ring_worker);
   int ended = 0;
-  const int started = fill(host, id_of(host, "sleep_ms"), id_of(host, "echo"), 100, ended);
+  const int started = fill(host, id_of(host, "sleep_ms"), id_of(host, "echo"), 500, ended);
   std::optional<result<int, call_error>> sum, refused;
   const auto patient = [&]() -> task<> { sum = co_await host.call_task(add, 1, 2); };
   const auto hasty = [&]() -> task<> {
