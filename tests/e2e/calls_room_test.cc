@@ -37,7 +37,8 @@ call_options within(std::chrono::nanoseconds timeout) {
   return options;
 }
 
-// Runs a call of a coroutine and notes its outcome.
+// Runs a call of a coroutine and notes its outcome, at the latest when the client goes: `outcomes`
+// must outlive it.
 task<> note(client& host, function_id function, std::span<const std::byte> argument,
             call_options options, std::vector<call_result>& outcomes) {
   outcomes.push_back(co_await host.call_task(function, argument, options));
@@ -112,9 +113,9 @@ TEST_F(calls_room, comes_also_while_blocking_calls_drive) {
 }
 
 TEST_F(calls_room, is_not_waited_for_by_who_does_not_want_to) {
+  std::vector<call_result> held, waiting, refused;
   launched host = start(with_places(1));
   const auto hold = id_of(host, "hold"), echo = id_of(host, "echo");
-  std::vector<call_result> held, waiting, refused;
   ferry::spawn(note(host, hold, no_bytes, {}, held));
   ferry::spawn(note(host, echo, no_bytes, {}, waiting));
   ferry::spawn(note(host, echo, no_bytes, without_waiting(), refused));
@@ -123,9 +124,9 @@ TEST_F(calls_room, is_not_waited_for_by_who_does_not_want_to) {
 }
 
 TEST_F(calls_room, is_waited_for_until_the_deadline) {
+  std::vector<call_result> held, late, patient;
   launched host = start(with_places(1));
   const auto hold = id_of(host, "hold"), echo = id_of(host, "echo");
-  std::vector<call_result> held, late, patient;
   ferry::spawn(note(host, hold, no_bytes, within(300ms), held));
   ferry::spawn(note(host, echo, no_bytes, within(20ms), late));
   ferry::spawn(note(host, echo, bytes_of("patient"), {}, patient));
@@ -139,9 +140,9 @@ TEST_F(calls_room, is_waited_for_until_the_deadline) {
 }
 
 TEST_F(calls_room, is_waited_for_until_a_stop_is_requested) {
+  std::vector<call_result> held, stopped, patient;
   launched host = start(with_places(1));
   const auto hold = id_of(host, "hold"), echo = id_of(host, "echo");
-  std::vector<call_result> held, stopped, patient;
   std::stop_source stop;
   call_options options;
   options.stop = stop;
@@ -157,9 +158,9 @@ TEST_F(calls_room, is_waited_for_until_a_stop_is_requested) {
 }
 
 TEST_F(calls_room, is_not_waited_for_any_more_by_what_was_destroyed) {
+  std::vector<call_result> held, gone, patient;
   launched host = start(with_places(1));
   const auto hold = id_of(host, "hold"), echo = id_of(host, "echo");
-  std::vector<call_result> held, gone, patient;
   auto first = ferry::start(note(host, hold, no_bytes, {}, held));
   std::vector<spawned> others;
   for (int i = 0; i < 3; ++i) {
@@ -176,9 +177,9 @@ TEST_F(calls_room, is_not_waited_for_any_more_by_what_was_destroyed) {
 
 TEST_F(calls_room, is_waited_for_until_the_session_ends) {
   for (const bool dies : {true, false}) {
+    std::vector<call_result> held, first, second;
     std::optional<launched> host(start(with_places(1)));
     const auto hold = id_of(*host, "hold"), echo = id_of(*host, "echo");
-    std::vector<call_result> held, first, second;
     ferry::spawn(note(*host, hold, no_bytes, {}, held));
     ferry::spawn(note(*host, echo, no_bytes, {}, first));
     ferry::spawn(note(*host, echo, no_bytes, {}, second));
@@ -232,13 +233,13 @@ TEST_F(calls_room, to_name_a_function_is_waited_for) {
 
 // What begins outside of run_once is not resumed, and its frame not freed, before that has begun.
 TEST_F(calls_room, is_never_made_by_driving_inside_a_coroutine) {
+  std::vector<call_result> outcomes;
   launched host = start(tiny_ring(), tiny_ring_worker);
   const auto echo = id_of(host, "echo");
   int ended = 0;
   const int started = fill(host, id_of(host, "sleep_ms"), echo, 10'000, ended);
   host.process().kill(SIGKILL);
   const std::string text(500, 'x');
-  std::vector<call_result> outcomes;
   ferry::spawn(note(host, echo, bytes_of(text), within(generous), outcomes));
   EXPECT_TRUE(outcomes.empty());
   EXPECT_EQ(ended, 0);
@@ -251,12 +252,12 @@ TEST_F(calls_room, for_bodies_is_waited_for_while_calls_without_them_pass) {
   for (const bool quota : {false, true}) {
     client_options options;
     if (quota) options.session.arena.quota_bytes = 8 << 20;
+    std::vector<call_result> kept, late, forgotten, refused;
     launched host = start(options, quota ? "" : "returns_cells=16");
     const auto keep = id_of(host, "keep"), forget = id_of(host, "forget");
     const std::string large(quota ? 3 << 20 : 5'000, 'q');
     while (host.call(keep, bytes_of(large), without_waiting())) {
     }
-    std::vector<call_result> kept, late, forgotten, refused;
     ferry::spawn(note(host, keep, bytes_of(large), {}, kept));
     ferry::spawn(note(host, keep, bytes_of(large), within(20ms), late));
     ferry::spawn(note(host, keep, bytes_of(large), without_waiting(), refused));
