@@ -28,10 +28,30 @@ void client::impl::leave_loop() {
   loop_->remove(*this);
 }
 
+// A run_once on the stack of this thread, which uses the client again when the callbacks have run.
+struct client::impl::running {
+  explicit running(impl& of) noexcept : self(&of), outer(innermost()) { innermost() = this; }
+  ~running() { innermost() = outer; }
+  running(const running&) = delete;
+  running& operator=(const running&) = delete;
+  static running*& innermost() noexcept {
+    static constinit thread_local running* top = nullptr;
+    return top;
+  }
+
+  impl* self;
+  running* outer;
+  std::shared_ptr<impl> last;  // of a client that went meanwhile
+};
+
 void client::impl::let_go(std::shared_ptr<impl> last) {
   loop_core& loop = *last->loop_;
   if (loop.forked() || !loop.mine()) return;
-  if (last->inside_ != 0) {
+  running* here = running::innermost();
+  while (here != nullptr && here->self != last.get()) here = here->outer;
+  if (here != nullptr) {
+    here->last = std::move(last);
+  } else if (last->inside_ != 0) {
     impl& self = *last;
     self.last_ = std::move(last);
   } else {
@@ -173,6 +193,7 @@ void client::impl::drive_until_arrived(follower& me, clock::time_point deadline)
 }
 
 result<std::size_t, call_error> client::impl::run_once(std::chrono::nanoseconds timeout) {
+  running here(*this);
   const std::uint64_t before = ended();
   if (core_.forked()) return core_.failure();
   if (core_.over()) timeout = {};

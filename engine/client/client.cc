@@ -156,8 +156,7 @@ bidi<body, body> client::open(std::string_view function, call_options options) {
 // --- the session --------------------------------------------------------------------------------
 
 result<std::size_t, call_error> client::run_once(std::chrono::nanoseconds timeout) {
-  const auto held = impl_;  // a callback may destroy this client
-  return held->run_once(timeout);
+  return impl_->run_once(timeout);
 }
 int client::fd() { return impl_->loop_->fd(); }
 result<std::chrono::nanoseconds, call_error> client::ping(call_options options) {

@@ -8,8 +8,8 @@
 //           that drives. run_once: any one thread at a time is useful. No thread is started.
 // Lifetime  bodies, loans and streams may outlive the client. Destroying it ends every call first:
 //           callbacks run with `closed`, tasks that wait are resumed with it. Also from inside a
-//           callback of its own, or by a coroutine that owns it, while nobody blocks in another
-//           of its functions than run_once and run.
+//           callback of its own, or by a coroutine that owns it, unless another thread is in one
+//           of its functions, or this one in another than run_once and run.
 // Deadline  of a call: from its start to its answer, whatever happens between. Three states: unset
 //           means the client's, a value, or max(): none. The worker is told what is left.
 // Cancel    by call_options::stop, from any thread; by destroying a task that waits, or a stream.

@@ -289,6 +289,7 @@ class client::impl final : public loop_source,
   };
 
   // --- driving: only with the wheel in hand -----------------------------------------------------
+  struct running;
   // A turn or tick is on the stack.
   struct turning {
     explicit turning(impl& of) noexcept : self(of) { ++self.inside_; }

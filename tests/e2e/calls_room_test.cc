@@ -37,7 +37,8 @@ call_options within(std::chrono::nanoseconds timeout) {
   return options;
 }
 
-// Runs a call of a coroutine and notes its outcome.
+// Runs a call of a coroutine and notes its outcome, at the latest when the client goes: `outcomes`
+// must outlive it.
 task<> note(client& host, function_id function, std::span<const std::byte> argument,
             call_options options, std::vector<call_result>& outcomes) {
   outcomes.push_back(co_await host.call_task(function, argument, options));
@@ -47,13 +48,18 @@ bool ended_as(const std::vector<call_result>& outcomes, errc code, bool maybe_ex
          outcomes[0].error().maybe_executed == maybe_executed;
 }
 
-// As many small calls as the ring of a busy worker takes. How many.
+// Calls until there is no room for the smallest in the ring of a worker that is busy so long. How
+// many.
 int fill(client& host, function_id sleep, function_id echo, int busy_ms, int& ended) {
   const auto count = [&](call_result&&) { ++ended; };
   int started = 0;
   started += !!host.call_async(sleep, bytes_of(std::to_string(busy_ms)), count);
   const std::string text(500, 'x');
-  while (host.call_async(echo, bytes_of(text), count, without_waiting())) ++started;
+  for (int again = 0; again < 3; ++again) {  // the worker may have read something meanwhile
+    while (host.call_async(echo, bytes_of(text), count, without_waiting())) ++started;
+    while (host.call_async(echo, no_bytes, count, without_waiting())) ++started;
+    std::this_thread::sleep_for(10ms);
+  }
   return started;
 }
 
@@ -107,9 +113,9 @@ TEST_F(calls_room, comes_also_while_blocking_calls_drive) {
 }
 
 TEST_F(calls_room, is_not_waited_for_by_who_does_not_want_to) {
+  std::vector<call_result> held, waiting, refused;
   launched host = start(with_places(1));
   const auto hold = id_of(host, "hold"), echo = id_of(host, "echo");
-  std::vector<call_result> held, waiting, refused;
   ferry::spawn(note(host, hold, no_bytes, {}, held));
   ferry::spawn(note(host, echo, no_bytes, {}, waiting));
   ferry::spawn(note(host, echo, no_bytes, without_waiting(), refused));
@@ -118,9 +124,9 @@ TEST_F(calls_room, is_not_waited_for_by_who_does_not_want_to) {
 }
 
 TEST_F(calls_room, is_waited_for_until_the_deadline) {
+  std::vector<call_result> held, late, patient;
   launched host = start(with_places(1));
   const auto hold = id_of(host, "hold"), echo = id_of(host, "echo");
-  std::vector<call_result> held, late, patient;
   ferry::spawn(note(host, hold, no_bytes, within(300ms), held));
   ferry::spawn(note(host, echo, no_bytes, within(20ms), late));
   ferry::spawn(note(host, echo, bytes_of("patient"), {}, patient));
@@ -134,9 +140,9 @@ TEST_F(calls_room, is_waited_for_until_the_deadline) {
 }
 
 TEST_F(calls_room, is_waited_for_until_a_stop_is_requested) {
+  std::vector<call_result> held, stopped, patient;
   launched host = start(with_places(1));
   const auto hold = id_of(host, "hold"), echo = id_of(host, "echo");
-  std::vector<call_result> held, stopped, patient;
   std::stop_source stop;
   call_options options;
   options.stop = stop;
@@ -152,9 +158,9 @@ TEST_F(calls_room, is_waited_for_until_a_stop_is_requested) {
 }
 
 TEST_F(calls_room, is_not_waited_for_any_more_by_what_was_destroyed) {
+  std::vector<call_result> held, gone, patient;
   launched host = start(with_places(1));
   const auto hold = id_of(host, "hold"), echo = id_of(host, "echo");
-  std::vector<call_result> held, gone, patient;
   auto first = ferry::start(note(host, hold, no_bytes, {}, held));
   std::vector<spawned> others;
   for (int i = 0; i < 3; ++i) {
@@ -171,9 +177,9 @@ TEST_F(calls_room, is_not_waited_for_any_more_by_what_was_destroyed) {
 
 TEST_F(calls_room, is_waited_for_until_the_session_ends) {
   for (const bool dies : {true, false}) {
+    std::vector<call_result> held, first, second;
     std::optional<launched> host(start(with_places(1)));
     const auto hold = id_of(*host, "hold"), echo = id_of(*host, "echo");
-    std::vector<call_result> held, first, second;
     ferry::spawn(note(*host, hold, no_bytes, {}, held));
     ferry::spawn(note(*host, echo, no_bytes, {}, first));
     ferry::spawn(note(*host, echo, no_bytes, {}, second));
@@ -209,7 +215,7 @@ TEST_F(calls_room, in_a_tiny_ring_comes_to_every_coroutine) {
 TEST_F(calls_room, to_name_a_function_is_waited_for) {
   launched host = start(tiny_ring(), tiny_ring_worker);
   int ended = 0;
-  const int started = fill(host, id_of(host, "sleep_ms"), id_of(host, "echo"), 100, ended);
+  const int started = fill(host, id_of(host, "sleep_ms"), id_of(host, "echo"), 500, ended);
   std::optional<result<int, call_error>> sum, refused;
   const auto patient = [&]() -> task<> { sum = co_await host.call_task(add, 1, 2); };
   const auto hasty = [&]() -> task<> {
@@ -227,13 +233,13 @@ TEST_F(calls_room, to_name_a_function_is_waited_for) {
 
 // What begins outside of run_once is not resumed, and its frame not freed, before that has begun.
 TEST_F(calls_room, is_never_made_by_driving_inside_a_coroutine) {
+  std::vector<call_result> outcomes;
   launched host = start(tiny_ring(), tiny_ring_worker);
   const auto echo = id_of(host, "echo");
   int ended = 0;
   const int started = fill(host, id_of(host, "sleep_ms"), echo, 10'000, ended);
   host.process().kill(SIGKILL);
   const std::string text(500, 'x');
-  std::vector<call_result> outcomes;
   ferry::spawn(note(host, echo, bytes_of(text), within(generous), outcomes));
   EXPECT_TRUE(outcomes.empty());
   EXPECT_EQ(ended, 0);
@@ -246,12 +252,12 @@ TEST_F(calls_room, for_bodies_is_waited_for_while_calls_without_them_pass) {
   for (const bool quota : {false, true}) {
     client_options options;
     if (quota) options.session.arena.quota_bytes = 8 << 20;
+    std::vector<call_result> kept, late, forgotten, refused;
     launched host = start(options, quota ? "" : "returns_cells=16");
     const auto keep = id_of(host, "keep"), forget = id_of(host, "forget");
     const std::string large(quota ? 3 << 20 : 5'000, 'q');
     while (host.call(keep, bytes_of(large), without_waiting())) {
     }
-    std::vector<call_result> kept, late, forgotten, refused;
     ferry::spawn(note(host, keep, bytes_of(large), {}, kept));
     ferry::spawn(note(host, keep, bytes_of(large), within(20ms), late));
     ferry::spawn(note(host, keep, bytes_of(large), without_waiting(), refused));

@@ -29,8 +29,9 @@ class client_life : public testing::Test {
   client attach(bool own_loop = false) {
     client_options options;
     if (!own_loop) options.loop = on_;
+    served_.reset();  // while it takes another session
     client made = attach_to(w_, options);
-    if (!served_) served_.emplace(w_);
+    served_.emplace(w_);
     return made;
   }
   template <class Done>
