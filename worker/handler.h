@@ -22,12 +22,12 @@ struct function_options {
   // limit. Above 0, a plain function runs on threads of its own, which start with the first call.
   std::uint32_t concurrency = 0;
   std::uint32_t queue_limit = 100;  // calls that wait while those run; more are `overloaded`
-  // Of a plain function that streams: it runs on the thread that serves all the same. That gives the
-  // most items a second; but as long as it waits for its caller, other such functions and plain
+  // Of a plain function that streams: it runs on the thread that serves all the same. That gives
+  // the most items a second; but as long as it waits for its caller, other such functions and plain
   // functions of all callers wait too.
   bool on_serving_thread = false;
-  stream_window window =
-      {};  // how far a caller may send items ahead of the function; 0 counts as 1
+  // How far a caller may send items ahead of the function; 0 counts as 1.
+  stream_window window = {};
 };
 
 // The argument's memory goes back to the caller when the body goes: at the latest when the function

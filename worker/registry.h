@@ -58,8 +58,8 @@ class registry {
   }
   ferry::lanes& lanes() noexcept { return lanes_; }
 
-  // Functions on the thread that serves which listen to the loop or wait, each inside the one before:
-  // new calls of that thread's functions are put off.
+  // Functions on the thread that serves which listen to the loop or wait, each inside the one
+  // before: new calls of that thread's functions are put off.
   int inside = 0;
   std::uint32_t max_calls = 65536;  // of one host at once, of those that do not end on the spot
 

@@ -186,6 +186,58 @@ TEST_F(stream_pace, that_begin_while_a_function_listens_lose_nothing) {
   go_on = true;
 }
 
+TEST_F(stream_pace, on_the_serving_thread_puts_off_others_there_and_loses_nothing_of_them) {
+  static const method<int(streamed<int>)> first_of{"first_of"};
+  static const method<int(streamed<int>)> sum_there{"sum_there"};
+  worker here;
+  function_options there;
+  there.on_serving_thread = true;
+  const auto serving_id = std::make_shared<std::atomic<std::thread::id>>();
+  here.function(
+      first_of,
+      [=](stream<int>& in) {
+        *serving_id = std::this_thread::get_id();
+        const auto item = in.read();
+        return item && *item ? **item : -1;
+      },
+      there);
+  here.function(
+      sum_there,
+      [=](stream<int>& in) {
+        if (*serving_id != std::this_thread::get_id()) return -1;
+        int total = 0;
+        for (auto item = in.read(); item && *item; item = in.read()) total += **item;
+        return total;
+      },
+      there);
+  here.function(next_of, [](int value) { return value + 1; });
+  here.function(count, [](int to, sink<int>& out) -> task<> {
+    for (int i = 0; i < to; ++i) {
+      if (!co_await out.send(i)) co_return;
+    }
+  });
+  client host = attach_to(here), other = attach_to(here);
+  const serving_thread serving(here);
+  auto waits = host.upload(first_of);
+  ASSERT_TRUE(eventually([&] { return *serving_id != std::thread::id(); }));
+  // Put off, with its items; what is no function of that thread goes on.
+  auto late = other.upload(sum_there);
+  for (int i = 1; i <= 10; ++i) ASSERT_TRUE(late.write(i));
+  std::optional<int> next;
+  ASSERT_TRUE(other.call_async(
+      next_of, [&](auto&& r) { next = r.value_or(-1); }, 1));
+  auto items = other.server_stream(count, 3'000);
+  const auto [all, why] = all_of(items);
+  EXPECT_EQ(all.size(), 3'000u);
+  EXPECT_FALSE(why) << why->message();
+  EXPECT_FALSE(next);
+  ASSERT_TRUE(waits.write(7));
+  EXPECT_EQ(waits.finish().value_or(0), 7);
+  EXPECT_EQ(late.finish().value_or(0), 55);
+  EXPECT_TRUE(drive(other, [&] { return next.has_value(); }));
+  EXPECT_EQ(next, 2);
+}
+
 // --- room in the ring ---------------------------------------------------------------------------
 
 struct full_ring : stream_pace {
