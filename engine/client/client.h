@@ -219,7 +219,8 @@ class client {
   // --- the session ------------------------------------------------------------------------------
   // Reads what has come and runs callbacks; waits up to `timeout` for the first of it (0: never
   // blocks; max(): no limit). Returns how many calls ended: 0 also when only items of streams came.
-  // unavailable/closed: the session is over.
+  // unavailable/closed: the session is over, once the calls that it ended were counted: a host that
+  // polls asks connected() too.
   result<std::size_t, call_error> run_once(std::chrono::nanoseconds timeout = {});
   // A descriptor that becomes readable when run_once has something to do: one entry in any poll
   // loop. Call run_once(0) after it did, and once before the first poll.

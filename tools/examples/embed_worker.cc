@@ -22,7 +22,8 @@ int main() {
       if (is_prime(n) && !out.write(n)) return;  // nobody reads any more
     }
   });
-  // A coroutine: others are served while it waits, and a caller who gives up ends it.
+  // A coroutine: others are served while it waits. One that should end when its caller gives up
+  // takes a context and looks at its stop token.
   w.function(embed::slow, [loop = w.loop()](int ms) mutable -> ferry::task<int> {
     co_await loop.sleep_for(std::chrono::milliseconds(ms));
     co_return ms;
