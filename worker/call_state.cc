@@ -22,6 +22,9 @@ call_state::~call_state() = default;
 
 // True for the one that may answer.
 bool call_state::end(errc why, const char* text) {
+  // A coroutine that waits for either half is resumed by whoever drives, and by nobody else.
+  std::optional<wheel_guard> wheel;
+  if (stream && (stream->in.resumes() || stream->out.resumes())) wheel.emplace(link_->loop());
   if (ended_.exchange(true, std::memory_order_acq_rel)) return false;
   link_->forget(*this);
   if (watch_ && !link_->loop().mine()) {

@@ -173,8 +173,11 @@ void worker_link::invoke_known(const record_fields& fields,
     return refuse(fields.call, errc::timeout, "its time was over before it began");
   }
   if (called->plain()) [[likely]] {
-    if (functions_.inside != 0) [[unlikely]]
-      return put_off(fields, std::move(content), nullptr);
+    if (functions_.inside != 0) [[unlikely]] {
+      record_fields later = fields;
+      later.deadline_ns = left;
+      return put_off(later, std::move(content), nullptr);
+    }
     // Kept alive, for it may be replaced while it waits inside. A copy costs two atomic operations,
     // so only the state takes one, when it is made.
     context call(self_, fields.call, called->name, left);

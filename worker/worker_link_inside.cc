@@ -3,6 +3,9 @@
 #include "worker/worker_link.h"
 
 namespace ferry {
+namespace {
+constexpr int most_inside = 2;  // that listen, each inside the one before
+}
 
 std::size_t worker_link::run_deferred() {
   std::size_t count = 0;
@@ -35,7 +38,8 @@ void worker_link::put_off(const record_fields& fields, body&& content,
 }
 
 void worker_link::listen() {
-  if (finished_) return;
+  // Coroutines begin in that turn, and may listen in their turn: not without end.
+  if (finished_ || functions_.inside >= most_inside) return;
   functions_.inside++;
   loop_->turn();
   if (loop_->wanted()) loop_->give_way();

@@ -35,6 +35,11 @@ bool client::waiting::start(std::coroutine_handle<> coroutine) {
 
 client::waiting::tried client::waiting::attempt() {
   timeout_ = impl::left_until(deadline_);
+  if (timeout_ <= std::chrono::nanoseconds::zero()) {
+    leave_line();
+    end({errc::timeout, "no room before the deadline", false});
+    return tried::ended;
+  }
   const tried how = try_start();
   if (how == tried::started || how == tried::ended) leave_line();
   return how;

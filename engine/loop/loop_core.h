@@ -10,7 +10,6 @@
 #include <optional>
 #include <vector>
 
-#include "engine/cpu.h"
 #include "engine/driver.h"
 #include "engine/loop/source.h"
 #include "engine/loop/timer_queue.h"
@@ -44,19 +43,11 @@ class loop_core {
 
   // --- any thread -----------------------------------------------------------------------------
   // Around the work of another thread on behalf of this loop's sources: a driver that waits on the
-  // same CPU does not spin meanwhile. The number is that CPU's, for the end.
-  std::uint32_t work_begins() noexcept {
-    const std::uint32_t cpu = current_cpu() % rival_cpus;
-    rivals_[cpu].fetch_add(1, std::memory_order_relaxed);
-    return cpu;
-  }
-  void work_ends(std::uint32_t cpu) {
-    // The last one: whoever sleeps for its sake looks around, and may spin again.
-    if (rivals_[cpu].fetch_sub(1, std::memory_order_relaxed) == 1) post([] {});
-  }
-  bool works_here() const noexcept {
-    return rivals_[current_cpu() % rival_cpus].load(std::memory_order_relaxed) != 0;
-  }
+  // same CPU does not spin meanwhile, unless that work has been at it for long, for then it sleeps
+  // or the scheduler tells. The number is that CPU's, for the end.
+  std::uint32_t work_begins() noexcept;
+  void work_ends(std::uint32_t cpu);
+  bool works_here() noexcept;
 
   // Runs `job` on whoever drives next, soon. After close() it is dropped.
   void post(unique_function<void()> job);
@@ -157,6 +148,8 @@ class loop_core {
   spin_policy policy_;
   static constexpr std::uint32_t rival_cpus = 64;                // more share a number
   std::array<std::atomic<std::uint32_t>, rival_cpus> rivals_{};  // hints; nothing hangs on them
+  std::atomic<clock::time_point> work_began_{};                  // the latest, to within a tick
+  std::atomic<bool> held_back_{false};                           // a driver did not spin
   std::chrono::nanoseconds busy_poll_{0};
   std::uint32_t turns_ = 0;
 

@@ -4,6 +4,7 @@
 #include "engine/cpu.h"
 #include "engine/loop/loop_core.h"
 #include "engine/session/session.h"
+#include "shm/coarse_clock.h"
 
 namespace ferry {
 namespace {
@@ -13,7 +14,8 @@ using namespace std::chrono_literals;
 constexpr auto spin_look_around = 1ms;  // a spinner that never sleeps sees its sockets this often
 constexpr int most_yields = 16;         // of a driver with nothing to do, to threads that wait too
 constexpr int crowd_looks = 8;          // of a thread that finds another driving, before it sleeps
-constexpr std::size_t most_in_a_row = 256;  // done by one thread while others wait
+constexpr std::size_t most_in_a_row = 256;   // done by one thread while others wait
+constexpr auto long_work = 2 * coarse_tick;  // of a lane without a wait
 constexpr auto preemption_gap = 100us;  // a longer gap between two looks: the spinner did not run
 
 }  // namespace
@@ -74,6 +76,26 @@ woke loop_core::wait(clock::time_point deadline, bool for_room, condition until)
   waits_until_.store(clock::time_point::min(), std::memory_order_relaxed);
   // Posts are input to turn(); a new deadline asks the caller to look at its clock.
   return how == woke::condition && !both.held ? (has_posts() ? woke::input : woke::timeout) : how;
+}
+
+std::uint32_t loop_core::work_begins() noexcept {
+  const std::uint32_t cpu = current_cpu() % rival_cpus;
+  work_began_.store(coarse_now(), std::memory_order_relaxed);
+  rivals_[cpu].fetch_add(1, std::memory_order_relaxed);
+  return cpu;
+}
+
+void loop_core::work_ends(std::uint32_t cpu) {
+  if (rivals_[cpu].fetch_sub(1, std::memory_order_relaxed) != 1) return;
+  // Whoever sleeps for its sake looks around, and may spin again.
+  if (held_back_.exchange(false, std::memory_order_relaxed)) post([] {});
+}
+
+bool loop_core::works_here() noexcept {
+  if (rivals_[current_cpu() % rival_cpus].load(std::memory_order_relaxed) == 0) return false;
+  if (coarse_now() - work_began_.load(std::memory_order_relaxed) > long_work) return false;
+  held_back_.store(true, std::memory_order_relaxed);
+  return true;
 }
 
 // Looks for news without sleeping. True if there is any; false after `limit` or a preemption.

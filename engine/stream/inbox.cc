@@ -89,9 +89,9 @@ std::optional<stream_credit> stream_inbox::owed() noexcept {
   if (finished_) return std::nullopt;
   const stream_credit more{static_cast<std::uint32_t>(items_owed_), bytes_owed_};
   if (more.items == 0 && more.bytes == 0) return std::nullopt;
-  spent_.store(false, std::memory_order_relaxed);
   items_allowed_ += more.items;
   bytes_allowed_ += static_cast<std::int64_t>(more.bytes);
+  spent_.store(items_allowed_ <= 0 || bytes_allowed_ <= 0, std::memory_order_relaxed);
   items_owed_ = 0;
   bytes_owed_ = 0;
   return more;

@@ -76,6 +76,10 @@ class stream_inbox {
   }
   // When the sender last told of progress; min(): never.
   clock::time_point last_progress() const noexcept;
+  bool resumes() const noexcept {  // a coroutine waits; any thread
+    const std::lock_guard guard(lock_);
+    return waiter_.resume != nullptr;
+  }
   // Drops what waits here and all that is still to come; ends. `why` is told once, unless all had
   // been read and the regular end had come.
   void discard(std::optional<call_error> why = {});

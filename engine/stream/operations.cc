@@ -4,6 +4,16 @@ namespace ferry {
 
 using clock = stream_inbox::clock;
 
+namespace {
+
+void disarm(timer_entry& clock_of_wait, loop_core& loop) {
+  if (!clock_of_wait.armed()) return;
+  const wheel_guard wheel(loop);
+  loop.timers().cancel(clock_of_wait);
+}
+
+}  // namespace
+
 // --- next ---------------------------------------------------------------------------------------
 
 next_operation::~next_operation() {
@@ -11,10 +21,7 @@ next_operation::~next_operation() {
   if (!waiting_) return;
   if (stream_->host->loop().forked()) return;  // whoever held a lock is not here
   stream_->in.stop_waiting();
-  if (armed()) {
-    const wheel_guard wheel(stream_->host->loop());
-    stream_->host->loop().timers().cancel(*this);
-  }
+  disarm(*this, stream_->host->loop());
 }
 
 bool next_operation::await_suspend(std::coroutine_handle<> waiting) {
@@ -31,10 +38,7 @@ bool next_operation::await_suspend(std::coroutine_handle<> waiting) {
       {nullptr, [](void* self) { static_cast<next_operation*>(self)->resume(); }, this});
   if (waits) return true;
   waiting_ = nullptr;
-  if (armed()) {
-    const wheel_guard wheel(loop);
-    loop.timers().cancel(*this);
-  }
+  disarm(*this, loop);
   return false;
 }
 
@@ -66,10 +70,7 @@ send_operation::~send_operation() {
   if (!waiting_) return;
   if (stream_->host->loop().forked()) return;
   stop_waiting();
-  if (armed()) {
-    const wheel_guard wheel(stream_->host->loop());
-    stream_->host->loop().timers().cancel(*this);
-  }
+  disarm(*this, stream_->host->loop());
 }
 
 bool send_operation::attempt() {
@@ -94,10 +95,7 @@ bool send_operation::await_suspend(std::coroutine_handle<> waiting) {
   while (!wait()) {
     if (!attempt()) continue;
     waiting_ = nullptr;
-    if (armed()) {
-      const wheel_guard wheel(stream_->host->loop());
-      stream_->host->loop().timers().cancel(*this);
-    }
+    disarm(*this, stream_->host->loop());
     return false;
   }
   return true;

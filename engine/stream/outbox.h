@@ -42,6 +42,10 @@ class stream_outbox {
   // Waits for open() to change or may_send() to hold. False: there is no need to.
   bool wait(stream_waiter who);
   void stop_waiting();
+  bool resumes() const noexcept {  // a coroutine waits; any thread
+    const std::lock_guard guard(lock_);
+    return waiter_.resume != nullptr;
+  }
   // Waits for the end of open() alone, or for more credit. False: it is closed.
   bool watch_end(stream_waiter who);
   // When the other side last gave credit or told of progress; min(): never. What an idle clock of

@@ -140,6 +140,9 @@ void stream_core::abandon(errc code, bool told) {
   call_error why{code, code == errc::timeout ? "idle for too long" : "given up by this side", true};
   std::optional<call_error> heard;
   if (told) heard = why;
+  // A coroutine that waits for either half is resumed by whoever drives, and by nobody else.
+  std::optional<wheel_guard> wheel;
+  if (in.resumes() || out.resumes()) wheel.emplace(host->loop());
   const bool first = !std::exchange(abandoned_, true);
   if (of_function) {
     if (first && !in.finished()) {  // or the host would wait for credit

@@ -137,6 +137,32 @@ TEST_F(calls_begun, late_leaves_the_function_what_is_left) {
   EXPECT_LE(*left, 4'900);  // it has waited for most of the 300 ms
 }
 
+// Each asks whether it should stop, and so lets those behind it begin.
+TEST_F(calls_begun, in_coroutines_that_ask_to_stop_do_not_pile_up_on_the_stack) {
+  static const method<int(int)> asks{"asks"};
+  w.function(asks, [](context& call, int value) -> task<int> {
+    if (call.stop_requested()) co_return -1;
+    co_return value;
+  });
+  client_options many;
+  many.max_calls = 4'000;
+  client host = attach_to(w, many);
+  constexpr int calls = 3'000;
+  int good = 0, ended = 0;
+  for (int i = 0; i < calls; ++i) {  // all lie in the ring before the first is served
+    ASSERT_TRUE(host.call_async(
+        asks,
+        [&, i](auto&& answer) {
+          good += answer.value_or(-1) == i;
+          ++ended;
+        },
+        i));
+  }
+  const serving_thread serving(w);
+  EXPECT_TRUE(drive(host, [&] { return ended == calls; }));
+  EXPECT_EQ(good, calls);
+}
+
 TEST_F(calls_begun, errors_of_any_size_reach_the_caller_also_through_another_worker) {
   worker further;
   further.function(long_story, [](int size) -> result<int, std::string> {

@@ -3,25 +3,12 @@
 #include <thread>
 
 #include "tests/e2e/e2e.h"
+#include "tests/e2e/tiny_ring.h"
 
 namespace ferry {
 namespace {
 
 using calls_flow = e2e;
-
-call_options without_waiting() {
-  call_options options;
-  options.wait_for_room = false;
-  return options;
-}
-
-client_options tiny_ring() {
-  client_options options;
-  options.session.ring_bytes = 4096;
-  options.session.inline_limit = 512;
-  return options;
-}
-constexpr const char* tiny_ring_worker = "ring_bytes=4096 inline_limit=512";
 
 TEST_F(calls_flow, through_tiny_rings_loses_no_call_of_twenty_thousand) {
   launched host = start(tiny_ring(), tiny_ring_worker);

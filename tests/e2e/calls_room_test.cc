@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "tests/e2e/e2e.h"
+#include "tests/e2e/tiny_ring.h"
 
 namespace ferry {
 namespace {
@@ -16,19 +17,6 @@ inline const method<std::string(std::string, std::string)> concat{"concat"};
 client_options with_places(std::uint32_t count) {
   client_options options;
   options.max_calls = count;
-  return options;
-}
-client_options tiny_ring() {
-  client_options options;
-  options.session.ring_bytes = 4096;
-  options.session.inline_limit = 512;
-  return options;
-}
-constexpr const char* tiny_ring_worker = "ring_bytes=4096 inline_limit=512";
-
-call_options without_waiting() {
-  call_options options;
-  options.wait_for_room = false;
   return options;
 }
 call_options within(std::chrono::nanoseconds timeout) {

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "tests/e2e/e2e.h"
+#include "tests/e2e/tiny_ring.h"
 #include "tests/support/attached.h"
 
 namespace ferry {
@@ -49,13 +50,6 @@ struct silent_worker {
   }
 };
 
-client_options small_ring() {
-  client_options options;
-  options.session.ring_bytes = 4096;
-  options.session.inline_limit = 512;
-  return options;
-}
-
 client_options on_a_loop(client_options options) {
   auto made = loop::create();
   EXPECT_TRUE(made);
@@ -86,7 +80,7 @@ class calls_waiting : public e2e {
   template <class Method>
   void expect_one_time_for_all(const Method& to) {
     silent_worker silent;
-    client host = attach_to(silent.w, small_ring());
+    client host = attach_to(silent.w, tiny_ring());
     const std::size_t before = fill(host);
     const auto began = steady::now();
     std::jthread late([&](std::stop_token stop) {
@@ -117,7 +111,7 @@ class calls_waiting : public e2e {
 
 TEST_F(calls_waiting, for_room_are_woken_by_room_alone_also_on_a_loop_of_several_clients) {
   silent_worker silent, other;
-  const client_options options = on_a_loop(small_ring());
+  const client_options options = on_a_loop(tiny_ring());
   client host = attach_to(silent.w, options), neighbour = attach_to(other.w, options);
   const std::size_t before = fill(host);
   std::stop_source stop;
@@ -130,7 +124,7 @@ TEST_F(calls_waiting, for_room_are_woken_by_room_alone_also_on_a_loop_of_several
 
 TEST_F(calls_waiting, for_room_serve_what_is_due_on_their_loop) {
   silent_worker silent, other;
-  const client_options options = on_a_loop(small_ring());
+  const client_options options = on_a_loop(tiny_ring());
   client host = attach_to(silent.w, options), neighbour = attach_to(other.w, options);
   fill(host);
   std::stop_source stop;
@@ -171,7 +165,7 @@ TEST_F(calls_waiting, for_a_place_among_the_calls_take_the_wait_from_their_own_t
 
 TEST_F(calls_waiting, for_room_is_refused_to_a_callback_that_writes_to_a_stream) {
   silent_worker silent;
-  client host = attach_to(silent.w, small_ring());
+  client host = attach_to(silent.w, tiny_ring());
   auto upload = host.upload(sum);
   fill(host);
   errc inside{};

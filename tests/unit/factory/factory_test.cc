@@ -19,7 +19,20 @@ struct with_factory : testing::Test {  // fixture: processes are reached by unix
   runtime_instance_id job = instance_of("process:job-7");
   channel_factory factory{fake.transports, options()};
 
+  std::vector<channel_options> asked_for;
+
   with_factory() { EXPECT_TRUE(factory.register_strategy(strategy())); }
+
+  // Both transports fail, and note what they are asked for.
+  const std::vector<channel_options>& look_at_options() {
+    const auto look = [this](const connect_request& request) -> channel_result {
+      asked_for.push_back(request.options);
+      return channel_error(errc::connection_failed, "no");
+    };
+    fake.add("unix", look);
+    fake.add("tcp", look, true);
+    return asked_for;
+  }
 
   factory_options options() {
     factory_options chosen;
@@ -172,13 +185,7 @@ TEST_F(with_factory, refuses_a_config_that_does_not_fit) {
 }
 
 TEST_F(with_factory, hands_the_numbers_of_a_config_to_the_transport) {
-  std::vector<channel_options> seen;
-  const auto look = [&](const connect_request& request) -> channel_result {
-    seen.push_back(request.options);
-    return channel_error(errc::connection_failed, "no");
-  };
-  fake.add("unix", look);
-  fake.add("tcp", look, true);
+  const auto& seen = look_at_options();
   channel_config config;
   config.connect_timeout_ms = 1500;
   config.request_timeout_ms = 0;
@@ -193,13 +200,7 @@ TEST_F(with_factory, hands_the_numbers_of_a_config_to_the_transport) {
 }
 
 TEST_F(with_factory, leaves_what_a_config_does_not_set_to_the_strategy_and_the_factory) {
-  std::vector<channel_options> seen;
-  const auto look = [&](const connect_request& request) -> channel_result {
-    seen.push_back(request.options);
-    return channel_error(errc::connection_failed, "no");
-  };
-  fake.add("unix", look);
-  fake.add("tcp", look, true);
+  const auto& seen = look_at_options();
   factory_options own = options();
   own.keepalive = 77s;
   own.channel.request_timeout = 99s;
@@ -215,7 +216,7 @@ TEST_F(with_factory, leaves_what_a_config_does_not_set_to_the_strategy_and_the_f
     EXPECT_EQ(each.request_timeout, 99s);
   }
   EXPECT_EQ(seen[3].heartbeat, 77s);
-  seen.clear();
+  asked_for.clear();
   channel_config config;
   config.request_timeout_ms = 5;  // this alone
   EXPECT_FALSE(patient.create_channel_for_instance(job, config));
