@@ -1,5 +1,6 @@
 // Calls of coroutines that find no room: they wait in line, and end by whatever ends a call.
 #include <algorithm>
+#include <atomic>
 #include <optional>
 #include <thread>
 
@@ -86,7 +87,7 @@ TEST_F(calls_room, is_given_in_the_order_in_which_they_came) {
 TEST_F(calls_room, comes_also_while_blocking_calls_drive) {
   launched host = start(with_places(2));
   const auto echo = id_of(host, "echo");
-  int ended = 0;
+  std::atomic<int> ended{0};  // by whoever drives
   const auto work = [&]() -> task<> {
     const auto answer = co_await host.call_task(echo, no_bytes);
     EXPECT_TRUE(answer) << answer.error().message();
