@@ -6,6 +6,7 @@
 namespace ferry {
 namespace {
 constexpr auto backstop = std::chrono::milliseconds(30);  // a caller that lives is sooner
+constexpr auto no_room_pause = std::chrono::microseconds(50);
 constexpr auto look_for_the_end = std::chrono::milliseconds(10);
 
 constexpr const char* must_not_wait =
@@ -154,8 +155,15 @@ result<void> call_state::send_item(const record_fields& fields, std::span<const 
         filled != nullptr ? link_->core().send(fields, *filled) : link_->core().send(fields, bytes);
     if (sent || sent.error().code != errc::full || !wait) return sent;
     if (ended()) return error{errc::closed, 0, "the call has ended"};
-    // The caller does not read. Woken when it has, or to see whether the call still counts.
+    // The caller does not read. A driver looks again soon, which costs its reader no wakeup; others
+    // are woken when it has, or to see whether the call still counts.
     follower me;
+    if (link_->loop().mine()) {
+      if (const auto looked = wait_for(me, clock::now() + no_room_pause); !looked) {
+        return error{looked.error().code, 0, must_not_wait};
+      }
+      continue;
+    }
     link_->when_room({&me, nullptr, &me});
     const auto arrived = wait_for(me, clock::now() + look_for_the_end);
     link_->forget_room(&me);
